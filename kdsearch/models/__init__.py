@@ -1,0 +1,1 @@
+"""Forecasting networks and the classical rows beside them."""

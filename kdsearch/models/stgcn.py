@@ -1,0 +1,263 @@
+"""The spatio-temporal graph convolutional network of Yu, Yin & Zhu (IJCAI 2018).
+
+Layout is channel-last, ``[B, T, N, C]``: batch, time, node, channel. Every convolution in time is valid and every
+normalisation acts within one time step, so the network is time-equivariant: a longer input gives one output per
+window, equal to what each window gives alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["BASE", "CHANNELS", "STUDENT", "TEACHER", "Channels", "Features", "STGCN"]
+
+Channels = tuple[tuple[int, int, int], ...]
+
+# Table 1, "Hidden Blocks Channel".
+TEACHER: Channels = ((1, 32, 64), (64, 32, 128))
+BASE: Channels = ((1, 8, 16), (16, 8, 32))
+STUDENT: Channels = ((1, 2, 4), (4, 2, 8))
+CHANNELS: dict[str, Channels] = {"teacher": TEACHER, "base": BASE, "student": STUDENT}
+
+
+@dataclass
+class Features:
+    """What one forward pass leaves for a distillation loss.
+
+    Attributes:
+        prediction: z-scored one-step forecast, ``[B, N]`` for an input of ``n_his`` steps, else
+            ``[B, T - n_his + 1, N]``.
+        temporal: outputs of the blocks' temporal layers in order (GLU, ReLU, GLU, ReLU), before LayerNorm; each
+            ``[B, T_l, N, C_l]`` with ``T_l`` = 10, 8, 6, 4 for ``n_his`` = 12.
+        spatial: outputs of the blocks' spatial layers, each ``[B, T_l, N, C_l]`` with ``T_l`` = 10, 6.
+    """
+
+    prediction: Tensor
+    temporal: list[Tensor]
+    spatial: list[Tensor]
+
+
+class _Tails:
+    """The last inputs of every temporal layer, so that one more time step costs one step and not a window.
+
+    Layers call :meth:`extend` in the order of the forward pass; :meth:`rewind` starts the next pass.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[Tensor] = []
+        self._next = 0
+        self._first_pass = True
+
+    def extend(self, x: Tensor, keep: int) -> Tensor:
+        """Put the kept steps before ``x [B, T, N, C]`` and keep the last ``keep`` of the whole."""
+        if self._first_pass:
+            self._kept.append(x[:, x.shape[1] - keep :])
+            return x
+        x = torch.cat((self._kept[self._next], x), dim=1)
+        self._kept[self._next] = x[:, x.shape[1] - keep :]
+        self._next += 1
+        return x
+
+    def rewind(self) -> None:
+        self._first_pass, self._next = False, 0
+
+
+def _glorot(fan_in: int, fan_out: int, *shape: int) -> nn.Parameter:
+    """Glorot-uniform weights, as TensorFlow's ``get_variable`` draws them for the original code."""
+    limit = math.sqrt(6.0 / (fan_in + fan_out))
+    return nn.Parameter(torch.empty(shape).uniform_(-limit, limit))
+
+
+class TemporalConv(nn.Module):
+    """Valid convolution in time with a residual (Yu et al. 2018, section 3.3).
+
+    ``glu``: ``(P + r) * sigmoid(Q)``; ``relu``: ``relu(conv + r)``; ``sigmoid``: ``sigmoid(conv)`` without residual.
+    The residual ``r`` is the input's last ``T - kt + 1`` steps: mapped by a bias-free 1x1 convolution if it has more
+    channels than the output, zero-padded if it has fewer.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kt: int, activation: str) -> None:
+        super().__init__()
+        if activation not in ("glu", "relu", "sigmoid"):
+            raise ValueError(f"unknown activation {activation!r}")
+        self.c_in, self.c_out, self.kt, self.activation = c_in, c_out, kt, activation
+        width = 2 * c_out if activation == "glu" else c_out
+        # TensorFlow counts the receptive field in both fans of a convolution.
+        self.weight = _glorot(kt * c_in, kt * width, kt * c_in, width)
+        self.bias = nn.Parameter(torch.zeros(width))
+        maps = activation != "sigmoid" and c_in > c_out
+        self.residual = _glorot(c_in, c_out, c_in, c_out) if maps else None
+
+    def forward(self, x: Tensor, tails: _Tails | None = None) -> Tensor:
+        """``[B, T, N, c_in] -> [B, T - kt + 1, N, c_out]``."""
+        if tails is not None and self.kt > 1:
+            x = tails.extend(x, self.kt - 1)
+        steps = x.shape[1] - self.kt + 1
+        taps = x if self.kt == 1 else torch.cat([x[:, k : k + steps] for k in range(self.kt)], dim=-1)
+        y = F.linear(taps, self.weight.t(), self.bias)
+        if self.activation == "sigmoid":
+            return torch.sigmoid(y)
+        r = x[:, self.kt - 1 :]
+        if self.residual is not None:
+            r = r @ self.residual
+        elif self.c_in < self.c_out:
+            r = F.pad(r, (0, self.c_out - self.c_in))
+        if self.activation == "relu":
+            return torch.relu(y + r)
+        p, q = y.split(self.c_out, dim=-1)
+        return (p + r) * torch.sigmoid(q)
+
+
+class SpatialConv(nn.Module):
+    """Chebyshev graph convolution with identity residual (Yu et al. 2018, section 3.2): ``relu(conv + x)``."""
+
+    def __init__(self, channels: int, ks: int) -> None:
+        super().__init__()
+        self.weight = _glorot(ks * channels, channels, ks * channels, channels)
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """``x [B, T, N, C]``, ``kernel [ks, N, N]`` whose first slice is the identity -> ``[B, T, N, C]``."""
+        b, t, n, c = x.shape
+        # One matrix product for all orders but the zeroth, which is x itself.
+        flat = x.permute(2, 0, 1, 3).reshape(n, -1)
+        spread = (kernel[1:].reshape(-1, n) @ flat).view(-1, n, b, t, c)
+        taps = torch.cat((x, *spread.permute(0, 2, 3, 1, 4).unbind(0)), dim=-1)
+        return torch.relu(F.linear(taps, self.weight.t(), self.bias) + x)
+
+
+class NodeLayerNorm(nn.Module):
+    """LayerNorm over (node, channel) within each time step, gamma and beta ``[N, C]``, eps 1e-6 inside the root."""
+
+    def __init__(self, n_nodes: int, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(n_nodes, channels))
+        self.beta = nn.Parameter(torch.zeros(n_nodes, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.gamma.shape, self.gamma, self.beta, eps=1e-6)
+
+
+class _Block(nn.Module):
+    """``T-GLU -> S-ReLU -> T-ReLU -> LayerNorm``."""
+
+    def __init__(self, n_nodes: int, channels: Sequence[int], ks: int, kt: int) -> None:
+        super().__init__()
+        c_in, c_mid, c_out = channels
+        self.temporal_in = TemporalConv(c_in, c_mid, kt, "glu")
+        self.spatial = SpatialConv(c_mid, ks)
+        self.temporal_out = TemporalConv(c_mid, c_out, kt, "relu")
+        self.norm = NodeLayerNorm(n_nodes, c_out)
+
+
+class _Head(nn.Module):
+    """``T-GLU (kernel ko) -> LayerNorm -> T-sigmoid (kernel 1) -> 1x1 map to one channel + bias per node``."""
+
+    def __init__(self, n_nodes: int, channels: int, ko: int) -> None:
+        super().__init__()
+        self.temporal_in = TemporalConv(channels, channels, ko, "glu")
+        self.norm = NodeLayerNorm(n_nodes, channels)
+        self.temporal_out = TemporalConv(channels, channels, 1, "sigmoid")
+        self.weight = _glorot(channels, 1, channels, 1)
+        self.bias = nn.Parameter(torch.zeros(n_nodes))
+
+    def forward(self, x: Tensor, tails: _Tails | None) -> Tensor:
+        """``[B, T, N, C] -> [B, T - ko + 1, N]``."""
+        x = self.temporal_out(self.norm(self.temporal_in(x, tails)))
+        return (x @ self.weight).squeeze(-1) + self.bias
+
+
+class STGCN(nn.Module):
+    """STGCN exactly as published: two blocks and an output head (SPEC section 1; Table 1 gives the parameter counts).
+
+    Args:
+        n_nodes: number of sensors N.
+        channels: per block ``(c_in, c_mid, c_out)``, as "Hidden Blocks Channel" of Table 1.
+        graph_kernel: Chebyshev basis ``[ks, N, N]`` of the scaled Laplacian; its first slice is the identity.
+        n_his: time steps of one window.
+        ks, kt: orders of the spatial and width of the temporal kernels.
+    """
+
+    graph_kernel: Tensor
+
+    def __init__(
+        self,
+        n_nodes: int,
+        channels: Sequence[Sequence[int]],
+        graph_kernel: Tensor,
+        n_his: int = 12,
+        ks: int = 3,
+        kt: int = 3,
+    ) -> None:
+        super().__init__()
+        if tuple(graph_kernel.shape) != (ks, n_nodes, n_nodes):
+            raise ValueError(f"graph_kernel must be [{ks}, {n_nodes}, {n_nodes}], got {list(graph_kernel.shape)}")
+        for before, after in zip(channels, channels[1:], strict=False):
+            if before[-1] != after[0]:
+                raise ValueError(f"channels of consecutive blocks do not meet: {list(before)} -> {list(after)}")
+        ko = n_his - len(channels) * 2 * (kt - 1)
+        if ko < 1:
+            raise ValueError(f"n_his={n_his} is too short for {len(channels)} blocks of kernel width {kt}")
+        self.n_nodes, self.n_his, self.ks, self.kt = n_nodes, n_his, ks, kt
+        self.channels: Channels = tuple((int(a), int(b), int(c)) for a, b, c in channels)
+        # Not part of the weights: the dataset gives it back.
+        self.register_buffer("graph_kernel", graph_kernel.to(torch.get_default_dtype()), persistent=False)
+        self.blocks = nn.ModuleList(_Block(n_nodes, c, ks, kt) for c in channels)
+        self.head = _Head(n_nodes, channels[-1][-1], ko)
+
+    def _pass(self, x: Tensor, tails: _Tails | None = None) -> Features:
+        """One pass over ``x [B, T, N, 1]``; the prediction keeps its time axis."""
+        temporal, spatial = [], []
+        for block in self.blocks:
+            assert isinstance(block, _Block)
+            x = block.temporal_in(x, tails)
+            temporal.append(x)
+            x = block.spatial(x, self.graph_kernel)
+            spatial.append(x)
+            x = block.temporal_out(x, tails)
+            temporal.append(x)
+            x = block.norm(x)
+        return Features(self.head(x, tails), temporal, spatial)
+
+    def features(self, x: Tensor) -> Features:
+        """Prediction and hidden features of ``x [B, T, N, 1]``, ``T >= n_his`` (shapes: :class:`Features`)."""
+        if x.shape[1] < self.n_his:
+            raise ValueError(f"input has {x.shape[1]} time steps, the network needs at least {self.n_his}")
+        out = self._pass(x)
+        if x.shape[1] == self.n_his:
+            out.prediction = out.prediction[:, 0]
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, n_his, N, 1] -> [B, N]``; a longer input gives ``[B, T - n_his + 1, N]``, one output a window."""
+        return self.features(x).prediction
+
+    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, Features]:
+        """Forecast several steps by feeding each prediction back (section 4, Figure 2 of the paper).
+
+        Args:
+            x: z-scored windows ``[B, n_his, N]``.
+            steps: how many steps to forecast.
+
+        Returns:
+            Forecasts ``[B, steps, N]`` and the features of the first step. What earlier steps computed is kept, so a
+            further step costs one time step of each layer, not a window; the result is the windowed one.
+        """
+        tails = _Tails()
+        first = self._pass(x.unsqueeze(-1), tails)
+        forecasts = [first.prediction[:, -1]]
+        while len(forecasts) < steps:
+            tails.rewind()
+            forecasts.append(self._pass(forecasts[-1][:, None, :, None], tails).prediction[:, -1])
+        first.prediction = forecasts[0]
+        return torch.stack(forecasts, dim=1), first
+
+    def n_parameters(self) -> int:
+        """All trainable parameters, as Tables 1, 7 and 8 count them."""
+        return sum(p.numel() for p in self.parameters())
