@@ -1,0 +1,216 @@
+"""What every command shares: the parser, the argument types, and the way an error reaches the terminal.
+
+Nothing here imports more than the standard library, so that ``--help`` stays instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple, NoReturn
+
+from kdsearch.errors import UserError
+
+__all__ = [
+    "Confirm",
+    "Parser",
+    "Value",
+    "confirm",
+    "count_or_auto",
+    "duration",
+    "fraction_or_auto",
+    "non_negative_int",
+    "positive_int",
+    "run",
+    "setting",
+    "settings",
+    "suggestion",
+]
+
+Value = bool | int | float | str
+
+USER_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, what a shell reports for a command ended by Ctrl-C
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
+    """Call a command and turn what it raises into an exit code.
+
+    Args:
+        main: the command; returns its exit code, None for 0.
+        argv: its arguments; None for those of the process.
+
+    Returns:
+        The exit code: 2 and one sentence on stderr for a `UserError`, 130 for Ctrl-C, 141 in silence when the
+        reader of a pipe has gone. Anything else is a defect and keeps its traceback.
+    """
+    try:
+        code = main(argv) or 0
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"kdsearch: error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes stdout once more as it exits; give it somewhere to write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return code
+
+
+class _Help(argparse.HelpFormatter):
+    """Help that shows each default, but not a default that says nothing (None, False, an empty list)."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        silent = action.default is None or action.default is False or action.default in ([], argparse.SUPPRESS)
+        return text if silent or "%(default)" in text else f"{text} (default: %(default)s)"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose mistakes are `UserError`s of one sentence, with a suggestion where one is near.
+
+    Options cannot be abbreviated, so that a script keeps its meaning when an option is added.
+    """
+
+    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
+        super().__init__(prog=prog, description=description, epilog=epilog, formatter_class=_Help, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the mistake as a `UserError`; the usage text is one ``--help`` away."""
+        message = message.removeprefix("argument ")
+        choice = re.match(r"(\S+): invalid choice: (.+?) \(choose from", message)
+        unknown = re.match(r"unrecognized arguments: (.+)", message)
+        if choice:
+            name, given = choice.group(1), choice.group(2).strip("'\"")
+            known = next((a.choices for a in self._actions if name.split("/")[0] in (*a.option_strings, a.dest)), None)
+            names = [str(item) for item in known or ()]
+            message = f"{name}: {given!r} is not one of {', '.join(names)}{suggestion(given, names)}"
+        elif unknown:
+            given = unknown.group(1)
+            options = [option for action in self._actions for option in action.option_strings]
+            first = given.split()[0].split("=")[0]
+            hint = suggestion(first, options) if first.startswith("-") else ""
+            message = f"unknown argument {given}{hint}; {self.prog} --help lists the known ones"
+        raise UserError(message)
+
+
+def suggestion(given: str, known: Iterable[str]) -> str:
+    """``"; did you mean X?"`` where a known name is near the given one, else nothing."""
+    near = difflib.get_close_matches(given, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def positive_int(text: str) -> int:
+    """A whole number of at least 1."""
+    return _whole(text, least=1, wanted="a whole number of at least 1")
+
+
+def non_negative_int(text: str) -> int:
+    """A whole number of at least 0."""
+    return _whole(text, least=0, wanted="a whole number of at least 0")
+
+
+def count_or_auto(text: str) -> int | Literal["auto"]:
+    """``auto`` or a whole number of at least 1."""
+    return "auto" if text == "auto" else _whole(text, least=1, wanted="auto or a whole number of at least 1")
+
+
+def fraction_or_auto(text: str) -> float | Literal["auto"]:
+    """``auto``, a share between 0 and 1, or a whole number: what Ray can give of a device."""
+    if text == "auto":
+        return "auto"
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not (math.isfinite(value) and value >= 0 and (value <= 1 or value.is_integer())):
+        raise argparse.ArgumentTypeError(f"wants auto, a share between 0 and 1, or a whole number, not {text!r}")
+    return value
+
+
+def duration(text: str) -> float:
+    """A span of time such as ``2h``, ``30m``, ``90s``, ``1h30m`` or ``1.5d``, in seconds; the unit is required."""
+    match = _DURATION.fullmatch(text.strip().lower())
+    parts = match.groups() if match else ()
+    seconds = sum(float(part) * unit for part, unit in zip(parts, _UNITS.values(), strict=False) if part)
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"wants a span of time with its unit, such as 2h, 30m or 1h30m, not {text!r}")
+    return seconds
+
+
+class Confirm(NamedTuple):
+    """How a winner is confirmed: the best ``configurations`` of a search, each retrained with ``seeds`` seeds."""
+
+    configurations: int
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.configurations}x{self.seeds}"
+
+
+def confirm(text: str) -> Confirm:
+    """``KxS``: K configurations with S seeds each, both at least 1."""
+    match = re.fullmatch(r"([1-9]\d*)[xX]([1-9]\d*)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(
+            f"wants KxS, K configurations with S seeds each (both at least 1, such as 3x5), not {text!r}"
+        )
+    return Confirm(int(match.group(1)), int(match.group(2)))
+
+
+def setting(text: str) -> tuple[str, Value]:
+    """``key=value``; the value is a bool, an int or a float where it reads as one, else text."""
+    key, sign, value = text.partition("=")
+    key, value = key.strip(), value.strip()
+    if not sign or not key or not value:
+        raise argparse.ArgumentTypeError(f"wants key=value, such as learning_rate=1e-3, not {text!r}")
+    return key, _value(value)
+
+
+def settings(pairs: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    """The pairs of a repeated ``--set`` as a mapping.
+
+    Raises:
+        UserError: a key is given twice.
+    """
+    found: dict[str, Value] = {}
+    for key, value in pairs:
+        if key in found:
+            raise UserError(f"--set: {key} is given twice")
+        found[key] = value
+    return found
+
+
+def _value(text: str) -> Value:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _whole(text: str, least: int, wanted: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"wants {wanted}, not {text!r}")
+    return value
