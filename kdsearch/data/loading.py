@@ -1,0 +1,154 @@
+"""``load``: from a name to a dataset."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdsearch.data import graph, readers
+from kdsearch.data.dataset import Dataset
+from kdsearch.data.declaration import MPH, Declaration, read_declaration
+from kdsearch.errors import UserError
+
+__all__ = ["assemble", "load", "locate"]
+
+
+def load(name_or_path: str | Path, data_dir: str | Path | None = None) -> Dataset:
+    """Load a dataset.
+
+    Args:
+        name_or_path: a known name, or the path of a TOML file that declares a dataset.
+        data_dir: where raw files lie; else the environment variable ``KDSEARCH_DATA``, else (known datasets) the
+            platform's cache folder.
+
+    Raises:
+        UserError: the name is unknown, or a file is missing, unreachable or wrong.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        declaration = read_declaration(path)
+        return assemble(
+            declaration,
+            locate(declaration, declaration.speeds.file, data_dir),
+            locate(declaration, declaration.graph.file, data_dir),
+        )
+    raise UserError(f"unknown dataset {str(name_or_path)!r}")
+
+
+def locate(declaration: Declaration, file: str, data_dir: str | Path | None = None) -> Path:
+    """A declared file: under the data folder, in its subfolder of the dataset's name, or beside the TOML file.
+
+    Raises:
+        UserError: it is in none of these; the message lists the places.
+    """
+    wanted = Path(file).expanduser()
+    if wanted.is_absolute():
+        places = [wanted]
+    else:
+        folder = data_dir if data_dir is not None else os.environ.get("KDSEARCH_DATA") or None
+        roots = [] if folder is None else [Path(folder).expanduser()]
+        places = [place for root in roots for place in (root / wanted, root / declaration.name / wanted)]
+        if declaration.folder is not None:
+            places.append(declaration.folder / wanted)
+    for place in places:
+        if place.is_file():
+            return place
+    looked = ", ".join(str(place) for place in places)
+    raise UserError(
+        f"dataset {declaration.name!r}: no file {file}; looked for {looked}: say where it is with --data-dir, "
+        "or try --dataset demo, which needs no file"
+    )
+
+
+def assemble(declaration: Declaration, speeds_file: Path, graph_file: Path) -> Dataset:
+    """Read the two files of a declaration and put the dataset together."""
+    notes: list[str] = []
+    d = declaration
+    readings = readers.read_speeds(
+        speeds_file, d.speeds.format, key=d.speeds.key, channel=d.speeds.channel, skip_columns=d.speeds.skip_columns
+    )
+    readings *= MPH[d.speeds.unit]
+    if d.missing == "zero":
+        readings[readings == 0] = np.nan
+    _refuse_other_quantity(readings, speeds_file, d)
+    days = _whole_days(readings, speeds_file, d, notes)
+    weights = _weights(d, graph_file, days.shape[2])
+    if len(days) > d.split.total:
+        spare = len(days) - d.split.total
+        notes.append(f"{d.name}: the last {spare} of {len(days)} days are in no part of the split and left out")
+        days = days[: d.split.total]
+    return Dataset(
+        name=d.name,
+        speeds=np.ascontiguousarray(days, dtype=np.float32),
+        weights=weights,
+        split=d.split,
+        space=d.space,
+        notes=tuple(notes),
+    )
+
+
+def _refuse_other_quantity(readings: NDArray[np.float64], path: Path, d: Declaration) -> None:
+    """Flow read as speed, or a wrong unit, is told rather than learned."""
+    fast = readings > readers.FASTEST_MPH
+    if fast.any():
+        t, i = (int(k) for k in np.argwhere(fast)[0])
+        raise UserError(
+            f"{path}: step {t}, sensor {i} (counted from 0) reads {readings[t, i]:.1f} mph, faster than any car: "
+            "is it the right file, channel and unit?"
+        )
+
+
+def _whole_days(
+    readings: NDArray[np.float64], path: Path, d: Declaration, notes: list[str]
+) -> NDArray[np.float64]:
+    """``[T, N] -> [days, steps_per_day, N]``: a partial first and last day is dropped, with a note."""
+    steps = d.steps_per_day
+    head = (steps - d.first_step) % steps
+    if head:
+        notes.append(f"{d.name}: the first {min(head, len(readings))} steps are a partial day and left out")
+    rest = readings[head:]
+    tail = len(rest) % steps
+    if tail and not d.drop_incomplete_days:
+        raise UserError(
+            f"{path}: {len(rest)} steps are no whole number of days of {steps}: mend the file, or set "
+            "drop_incomplete_days = true to leave the last one out"
+        )
+    if tail:
+        notes.append(f"{d.name}: the last {tail} steps are a partial day and left out")
+    return rest[: len(rest) - tail].reshape(-1, steps, readings.shape[1])
+
+
+def _weights(d: Declaration, path: Path, n_nodes: int) -> NDArray[np.float64]:
+    if d.graph.format == "edges":
+        distances = graph.distances_from_edges(readers.read_edges(path, n_nodes), n_nodes)
+    else:
+        matrix = readers.read_matrix(path)
+        if len(matrix) != n_nodes:
+            raise UserError(
+                f"{path} has {len(matrix)} sensors but the speeds have {n_nodes}: give the graph of the same sensors "
+                "in the same order"
+            )
+        if d.graph.format == "weights":
+            return _given_weights(matrix, d.graph.symmetrise, path)
+        apart = ~np.eye(n_nodes, dtype=bool)
+        if n_nodes > 2 and (matrix[apart] == 0).mean() > 0.5:
+            raise UserError(
+                f"{path}: most distances are 0, which would join every pair of sensors: leave a cell without a road "
+                'empty (or inf), or, if these are weights and not distances, say graph.format = "weights"'
+            )
+        distances = graph.symmetric_distances(matrix, d.graph.symmetrise, str(path))
+    return graph.gaussian_kernel(distances * graph.METRES[d.graph.unit], d.graph.sigma2, d.graph.epsilon)
+
+
+def _given_weights(matrix: NDArray[np.float64], symmetrise: bool, path: Path) -> NDArray[np.float64]:
+    weights = np.where(np.isinf(matrix), 0.0, matrix)
+    if symmetrise:
+        weights = np.maximum(weights, weights.T)
+    elif not np.allclose(weights, weights.T, rtol=1e-6, atol=1e-9):
+        raise UserError(f"{path}: the weights are not symmetric: mend them, or set symmetrise = true for the larger")
+    weights = (weights + weights.T) / 2
+    np.fill_diagonal(weights, 0.0)
+    return weights
