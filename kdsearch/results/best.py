@@ -1,0 +1,83 @@
+"""``best.json``, the answer of a search: written once at its end, read by export, train and the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kdsearch.errors import UserError
+from kdsearch.results.files import read_json, write_json
+from kdsearch.results.result import SCHEMA, Result
+
+__all__ = ["NAME", "find", "read_best", "read_result", "write_best"]
+
+NAME = "best.json"
+
+
+def read_best(path: Path) -> dict[str, Any]:
+    """The whole document, checked.
+
+    Args:
+        path: a best.json, or the search folder that holds one.
+
+    Raises:
+        UserError: the search has not finished, or the file is unreadable, of another schema, or lacks a key.
+    """
+    path = _file(path)
+    document = read_json(path, "the result of a search")
+    if document.get("schema") != SCHEMA:
+        raise UserError(
+            f"{path}: has schema {document.get('schema')!r} and this version of kdsearch reads {SCHEMA}; "
+            "run the search again with --resume to write it anew"
+        )
+    Result.read(document, str(path))
+    return document
+
+
+def read_result(path: Path) -> Result:
+    """What tables and the store need of a best.json; arguments and errors as `read_best`."""
+    return Result.read(read_best(path), str(path))
+
+
+def write_best(path: Path, document: dict[str, Any]) -> None:
+    """Write a best.json in one step (temporary file, fsync, rename).
+
+    Raises:
+        ValueError: the document is not of schema 1: a defect of the caller, found before anything is written.
+        UserError: the folder cannot be written.
+    """
+    try:
+        if document.get("schema") != SCHEMA:
+            raise ValueError(f"schema must be {SCHEMA}, got {document.get('schema')!r}")
+        Result.read(document, path.name)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    write_json(path, document)
+
+
+def find(path: Path) -> list[Path]:
+    """The results under a path: the file itself, that of a search folder, or those of a folder of searches.
+
+    Raises:
+        UserError: there is none; the message says how to finish a search that was left half way.
+    """
+    if path.is_dir() and not (path / NAME).exists():
+        inside = sorted(path.glob(f"*/{NAME}"))
+        if inside:
+            return inside
+    return [_file(path)]
+
+
+def _file(path: Path) -> Path:
+    if not path.exists():
+        raise UserError(f"{path}: there is no such folder; name the --output of a search")
+    if not path.is_dir():
+        return path
+    if (path / NAME).exists():
+        return path / NAME
+    if (path / "study.journal").exists():
+        raise UserError(
+            f"{path}: its search has not finished; run it again with the same arguments and --resume "
+            f"(python -m kdsearch.tune ... --output {path} --resume)"
+        )
+    raise UserError(f"{path}: holds no search (no {NAME}, no study.journal); name the --output of a search")
