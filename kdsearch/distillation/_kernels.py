@@ -1,0 +1,196 @@
+"""CPU kernels of the correlation losses, compiled by Numba on first use.
+
+Plain Python functions over NumPy arrays, each visiting a range of rows so that the caller spreads rows over threads
+(they run without the GIL). Features are ``[row, C, N]``, so the innermost loops run over nodes and vectorise. A pair
+``i < j`` is visited once and gives both its loss and its gradient; nothing larger than one row is written.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["available", "each_row", "spatial_distances", "spatial_pass", "temporal_pass"]
+
+Array = np.ndarray[Any, Any]
+
+
+def spatial_pass(
+    x: Array, values: Array, rows: Array, scale: Array, weight: Array, sums: Array, grad: Array, first: int, last: int
+) -> None:
+    """Eq. 10 and its gradient for rows ``first..last``: ``sums[r] = weight[r] * sum over pairs of (SC^s - SC^t)^2``.
+
+    Args:
+        x: student features ``[R, C, N]``.
+        values: teacher correlations ``[K, N(N-1)/2]``, int16 or float32, times ``scale [K]``.
+        rows: which teacher row belongs to each student row, ``[R]``.
+        weight: factor of each row, ``[R]``.
+        sums: float64 ``[R]``, written.
+        grad: ``[R, C, N]``, zero on entry, written.
+        first, last: range of rows.
+    """
+    n_channels, n = x.shape[1], x.shape[2]
+    share = np.float32(1.0 / n_channels)
+    zero = np.float32(0.0)
+    error = np.empty(n, np.float32)
+    for r in range(first, last):
+        q = values[rows[r]]
+        unit = np.float32(scale[rows[r]])
+        slope = np.float32(2.0 * weight[r] / n_channels)
+        total = 0.0
+        base = 0
+        for i in range(n - 1):
+            pairs = n - 1 - i
+            for k in range(pairs):
+                error[k] = zero
+            for c in range(n_channels):
+                here = x[r, c, i]
+                others = x[r, c, i + 1 :]
+                for k in range(pairs):
+                    error[k] += abs(here - others[k])
+            known = q[base : base + pairs]
+            part = zero
+            for k in range(pairs):
+                e = error[k] * share - np.float32(known[k]) * unit
+                part += e * e
+                error[k] = e * slope
+            total += part
+            for c in range(n_channels):
+                here = x[r, c, i]
+                others = x[r, c, i + 1 :]
+                theirs = grad[r, c, i + 1 :]
+                mine = zero
+                for k in range(pairs):
+                    d = here - others[k]
+                    v = error[k] if d > zero else (-error[k] if d < zero else zero)
+                    theirs[k] -= v
+                    mine += v
+                grad[r, c, i] += mine
+            base += pairs
+        sums[r] = total * weight[r]
+
+
+def temporal_pass(
+    x: Array, values: Array, rows: Array, scale: Array, weight: Array, sums: Array, grad: Array, first: int, last: int
+) -> None:
+    """Eq. 8 and its gradient for batch rows ``first..last``.
+
+    Args:
+        x: student features ``[B, T, C, N]``.
+        values: teacher correlations ``[K, lags, N]`` of each absolute step with the step ``1..lags`` later, int16 or
+            float32, times ``scale [K]``.
+        rows: teacher row of each student step, ``[B, T]``.
+        weight: factor of each pair, ``[T, lags]``; no lag beyond ``lags`` counts.
+        sums: float64 ``[B]``, written.
+        grad: ``[B, T, C, N]``, zero on entry, written.
+        first, last: range of batch rows.
+    """
+    steps, n_channels, n = x.shape[1], x.shape[2], x.shape[3]
+    lags = values.shape[1]
+    share = np.float32(1.0 / n_channels)
+    zero = np.float32(0.0)
+    error = np.empty(n, np.float32)
+    for b in range(first, last):
+        total = 0.0
+        for i in range(steps - 1):
+            unit = np.float32(scale[rows[b, i]])
+            for lag in range(1, min(lags, steps - 1 - i) + 1):
+                slope = np.float32(2.0 * weight[i, lag - 1] / n_channels)
+                known = values[rows[b, i], lag - 1]
+                for k in range(n):
+                    error[k] = zero
+                for c in range(n_channels):
+                    one, two = x[b, i, c], x[b, i + lag, c]
+                    for k in range(n):
+                        error[k] += abs(one[k] - two[k])
+                part = zero
+                for k in range(n):
+                    e = error[k] * share - np.float32(known[k]) * unit
+                    part += e * e
+                    error[k] = e * slope
+                total += part * weight[i, lag - 1]
+                for c in range(n_channels):
+                    one, two = x[b, i, c], x[b, i + lag, c]
+                    grad_one, grad_two = grad[b, i, c], grad[b, i + lag, c]
+                    for k in range(n):
+                        d = one[k] - two[k]
+                        v = error[k] if d > zero else (-error[k] if d < zero else zero)
+                        grad_one[k] += v
+                        grad_two[k] -= v
+        sums[b] = total
+
+
+def spatial_distances(x: Array, out: Array, first: int, last: int) -> None:
+    """Eq. 9 for rows ``first..last``: ``x [R, C, N] -> out [R, N(N-1)/2]``, pairs ``i < j`` row by row."""
+    n_channels, n = x.shape[1], x.shape[2]
+    share = np.float32(1.0 / n_channels)
+    for r in range(first, last):
+        base = 0
+        for i in range(n - 1):
+            pairs = n - 1 - i
+            found = out[r, base : base + pairs]
+            for k in range(pairs):
+                found[k] = np.float32(0.0)
+            for c in range(n_channels):
+                here = x[r, c, i]
+                others = x[r, c, i + 1 :]
+                for k in range(pairs):
+                    found[k] += abs(here - others[k])
+            for k in range(pairs):
+                found[k] *= share
+            base += pairs
+
+
+@cache
+def available() -> bool:
+    """Whether Numba is installed."""
+    return find_spec("numba") is not None
+
+
+@cache
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    numba: Any = import_module("numba")
+    # No nnan or ninf: a diverged student must show as NaN.
+    options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
+    try:
+        compiled: Callable[..., None] = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder to keep the machine code in: compile again in every process
+        compiled = numba.njit(**options)(function)
+    return compiled
+
+
+_lock = threading.Lock()
+
+
+@cache
+def _pool(pid: int, threads: int) -> ThreadPoolExecutor:
+    """Helper threads; keyed by process, since threads do not survive a fork."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="kdsearch-kernel")
+
+
+def each_row(function: Callable[..., None], n_rows: int, *arrays: Array) -> None:
+    """Run a kernel of this module over all rows, on as many threads as torch may use in this process.
+
+    Every row is computed by one thread and no thread writes another's rows, so the result does not depend on timing.
+    """
+    kernel = _compiled(function)
+    threads = max(1, min(torch.get_num_threads(), n_rows))
+    if threads == 1:
+        kernel(*arrays, 0, n_rows)
+        return
+    edges = [n_rows * k // threads for k in range(threads + 1)]
+    with _lock:
+        pool = _pool(os.getpid(), threads - 1)
+    others = [pool.submit(kernel, *arrays, edges[k], edges[k + 1]) for k in range(1, threads)]
+    kernel(*arrays, edges[0], edges[1])
+    for other in others:
+        other.result()

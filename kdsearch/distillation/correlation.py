@@ -1,0 +1,261 @@
+"""Correlation distillation in space and time: Eqs. 7-10 of the paper.
+
+``||.||_2`` of the scalar difference of two correlations is read as the squared error (reading, Eqs. 8, 10). Losses are
+means over batch, nodes or steps, and pairs ``i < j``. Loss and gradient come from one pass over the pairs, made when
+the loss is computed: ``[B, T, N, N]`` is never written. On the CPU in single precision the pass is a Numba kernel; a
+plain torch form serves double precision, CUDA, and machines without Numba.
+
+The teacher is given as features, ``[B, T, N, C']`` with any number of channels, or as :class:`CorrelationRows`.
+No gradient flows to the teacher.
+
+A *run* of r consecutive windows is one longer input: features of ``T + r - 1`` steps. With ``run=r`` the losses are the
+means over the run's windows, so a step that many windows share counts once for each of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from kdsearch.distillation import _kernels
+from kdsearch.distillation.packed import CorrelationRows, PackedCorrelation
+
+__all__ = [
+    "CorrelationRows",
+    "PackedCorrelation",
+    "spatial_correlation_loss",
+    "spatial_pairs",
+    "steps_weight",
+    "temporal_correlation_loss",
+    "temporal_pairs",
+]
+
+# Elements of one temporary of the torch passes, and of teacher pairs held at once: 64 MB in float32.
+_CHUNK = 1 << 24
+
+
+def spatial_pairs(features: Tensor) -> Tensor:
+    """Eq. 9: mean over channels of ``|F_i - F_j|`` for nodes ``i < j``.
+
+    Args:
+        features: ``[..., N, C]``.
+
+    Returns:
+        ``[..., N(N-1)/2]``, pairs in row-major order (0,1), (0,2), ..., (N-2,N-1).
+    """
+    n, channels = features.shape[-2:]
+    x = features.detach().reshape(-1, n, channels).transpose(1, 2).contiguous()
+    out = x.new_empty(len(x), n * (n - 1) // 2)
+    if _fast(x):
+        _kernels.each_row(_kernels.spatial_distances, len(x), x.numpy(), out.numpy())
+    else:
+        base = 0
+        for i in range(n - 1):
+            found = out[:, base : base + n - 1 - i]
+            for c in range(channels):  # one channel at a time keeps the temporary at [rows, N]
+                distance = (x[:, c, i, None] - x[:, c, i + 1 :]).abs()
+                found.copy_(distance) if c == 0 else found.add_(distance)
+            base += n - 1 - i
+        out /= channels
+    return out.view(*features.shape[:-2], -1)
+
+
+def temporal_pairs(features: Tensor, lags: int) -> Tensor:
+    """Eq. 7 per absolute time step: mean over channels of ``|F[s + lag] - F[s]|`` for ``lag`` = 1..``lags``.
+
+    Args:
+        features: ``[B, T, N, C]``, a whole day or a window.
+        lags: largest lag, ``T_l - 1`` for a window of ``T_l`` steps.
+
+    Returns:
+        ``[B, T, lags, N]``; pair (i, j) of a window that starts at step s is ``[:, s + i, j - i - 1]``. Lags that
+        leave the input are zero.
+    """
+    features = features.detach()
+    batch, steps, n, _ = features.shape
+    out = features.new_zeros(batch, steps, lags, n)
+    for lag in range(1, min(lags, steps - 1) + 1):
+        out[:, : steps - lag, lag - 1] = (features[:, lag:] - features[:, :-lag]).abs().mean(dim=-1)
+    return out
+
+
+def steps_weight(steps: int, run: int = 1) -> list[float]:
+    """Weight of each of ``steps`` time steps in a mean over a run's windows: in how many of them it lies, over all.
+
+    The weights sum to 1.
+    """
+    window = steps - run + 1
+    counts = [min(t, run - 1) - max(0, t - window + 1) + 1 for t in range(steps)]
+    return [count / (run * window) for count in counts]
+
+
+def _pairs_weight(steps: int, run: int) -> list[list[float]]:
+    """The same for pairs (step, lag) in time, ``[steps][window - 1]``; zero where no window holds both ends."""
+    window = steps - run + 1
+    n_pairs = window * (window - 1) // 2
+    return [
+        [
+            max(0, min(i, run - 1) - max(0, i + lag - window + 1) + 1) / (run * n_pairs) if i + lag < steps else 0.0
+            for lag in range(1, window)
+        ]
+        for i in range(steps)
+    ]
+
+
+def spatial_correlation_loss(student: Tensor, teacher: Tensor | CorrelationRows, run: int = 1) -> Tensor:
+    """L_SCD of one spatial layer, Eqs. 9 and 10: mean over b, t and node pairs of ``(SC^s - SC^t)^2``.
+
+    Args:
+        student: features ``[B, T, N, C]``.
+        teacher: features ``[B, T, N, C']``, or rows of the bank.
+        run: number of consecutive windows that the input spans (see the module's text).
+
+    Returns:
+        Scalar, differentiable once with respect to ``student``.
+    """
+    batch, steps, n, _ = _checked(student, teacher, run)
+    if n < 2:
+        raise ValueError("a spatial correlation needs at least two nodes")
+    share = 1.0 / (batch * (n * (n - 1) // 2))
+    weight = torch.tensor(steps_weight(steps, run), dtype=student.dtype).mul_(share).to(student.device)
+    loss: Tensor = _Spatial.apply(student, teacher, weight.repeat(batch))
+    return loss
+
+
+def temporal_correlation_loss(student: Tensor, teacher: Tensor | CorrelationRows, run: int = 1) -> Tensor:
+    """L_TCD of one temporal layer, Eqs. 7 and 8: mean over b, nodes and pairs of steps of ``(TC^s - TC^t)^2``.
+
+    Args:
+        student: features ``[B, T, N, C]``.
+        teacher: features ``[B, T, N, C']``, or rows of the bank, whose lags must reach over one window.
+        run: number of consecutive windows that the input spans (see the module's text).
+
+    Returns:
+        Scalar, differentiable once with respect to ``student``.
+    """
+    batch, steps, n, _ = _checked(student, teacher, run)
+    lags = steps - run
+    if lags < 1:
+        raise ValueError("a temporal correlation needs windows of at least two time steps")
+    if isinstance(teacher, CorrelationRows) and teacher.bank.values.shape[1] < lags:
+        raise ValueError(f"the bank holds {teacher.bank.values.shape[1]} lags, a window needs {lags}")
+    weight = torch.tensor(_pairs_weight(steps, run), dtype=student.dtype).div_(batch * n).to(student.device)
+    loss: Tensor = _Temporal.apply(student, teacher, weight)
+    return loss
+
+
+def _checked(student: Tensor, teacher: Tensor | CorrelationRows, run: int) -> torch.Size:
+    """Shape of the student's features, after comparing it with the teacher's."""
+    given = teacher.rows.shape if isinstance(teacher, CorrelationRows) else teacher.shape[:3]
+    if student.dim() != 4 or given != student.shape[: len(given)]:
+        raise ValueError(f"student features {list(student.shape)} do not match the teacher's {list(given)}")
+    if not 1 <= run <= student.shape[1]:
+        raise ValueError(f"a run of {run} windows does not fit into {student.shape[1]} time steps")
+    return student.shape
+
+
+def _fast(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.float32 and _kernels.available()
+
+
+class _Spatial(torch.autograd.Function):
+    """Loss and gradient of :func:`spatial_correlation_loss` together; the gradient waits for ``backward``."""
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor | CorrelationRows, weight: Tensor) -> Tensor:
+        batch, steps, n, channels = student.shape
+        x = student.detach().transpose(2, 3).reshape(batch * steps, channels, n)
+        if isinstance(teacher, CorrelationRows):
+            sums, grad = _spatial_pass(x, teacher.bank, teacher.rows.reshape(-1), weight)
+        else:
+            # Teacher pairs of a few rows at a time: past some hundred nodes those of a batch are gigabytes.
+            features = teacher.detach().flatten(0, 1).to(student.dtype)
+            at_once = max(1, _CHUNK // (n * (n - 1) // 2))
+            done = []
+            for first in range(0, len(x), at_once):
+                part = slice(first, first + at_once)
+                pairs = spatial_pairs(features[part])
+                bank = PackedCorrelation(pairs, weight.new_ones(len(pairs)))
+                done.append(_spatial_pass(x[part], bank, torch.arange(len(pairs), device=x.device), weight[part]))
+            sums, grad = (torch.cat(both) for both in zip(*done, strict=True))
+        ctx.save_for_backward(grad.view(batch, steps, channels, n).transpose(2, 3))
+        return sums.sum().to(student.dtype)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+        (grad,) = ctx.saved_tensors
+        return grad * slope, None, None
+
+
+class _Temporal(torch.autograd.Function):
+    """Loss and gradient of :func:`temporal_correlation_loss` together."""
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor | CorrelationRows, weight: Tensor) -> Tensor:
+        x = student.detach().transpose(2, 3).contiguous()
+        batch, steps = x.shape[:2]
+        if isinstance(teacher, Tensor):
+            pairs = temporal_pairs(teacher.to(student.dtype), weight.shape[1]).flatten(0, 1)
+            rows = torch.arange(batch * steps, device=x.device).view(batch, steps)
+            teacher = CorrelationRows(PackedCorrelation(pairs, weight.new_ones(len(pairs))), rows)
+        if _fast(x):
+            sums, grad = torch.empty(batch, dtype=torch.float64), torch.zeros_like(x)
+            _kernels.each_row(_kernels.temporal_pass, batch, *_arrays(x, teacher.bank, teacher.rows, weight, sums, grad))
+            loss = sums.sum().to(student.dtype)
+        else:
+            loss, grad = _temporal_pass(x, teacher, weight)
+        ctx.save_for_backward(grad.transpose(2, 3))
+        return loss
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+        (grad,) = ctx.saved_tensors
+        return grad * slope, None, None
+
+
+def _arrays(x: Tensor, bank: PackedCorrelation, rows: Tensor, *more: Tensor) -> list[Any]:
+    return [t.numpy() for t in (x, bank.values, rows.contiguous(), bank.scale, *more)]
+
+
+def _spatial_pass(x: Tensor, bank: PackedCorrelation, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted sum over pairs of each row and its gradient: ``x [R, C, N], rows [R], weight [R] -> [R], [R, C, N]``."""
+    if _fast(x):
+        x = x.contiguous()
+        sums, grad = torch.empty(len(x), dtype=torch.float64), torch.zeros_like(x)
+        _kernels.each_row(_kernels.spatial_pass, len(x), *_arrays(x, bank, rows, weight, sums, grad))
+        return sums, grad
+    channels, n = x.shape[1:]
+    sums, grad = torch.zeros_like(weight, dtype=torch.float64), torch.zeros_like(x)
+    known = bank.values[rows], bank.scale[rows, None].to(x.dtype)
+    base = 0
+    for i in range(n - 1):  # one node against all later ones: temporaries of [R, C, N]
+        d = x[:, :, i, None] - x[:, :, i + 1 :]
+        error = d.abs().mean(dim=1) - known[0][:, base : base + n - 1 - i] * known[1]
+        sums += (error * error).sum(dim=1)
+        slope = (error * (2.0 / channels) * weight[:, None])[:, None] * d.sign()
+        grad[:, :, i] += slope.sum(dim=2)
+        grad[:, :, i + 1 :] -= slope
+        base += n - 1 - i
+    return sums * weight, grad
+
+
+def _temporal_pass(x: Tensor, teacher: CorrelationRows, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """``x [B, T, C, N], weight [T, lags] -> loss, gradient [B, T, C, N]``."""
+    steps, channels = x.shape[1:3]
+    loss, grad = x.new_zeros(()), torch.zeros_like(x)
+    for lag in range(1, weight.shape[1] + 1):
+        rows = teacher.rows[:, :-lag]
+        known = teacher.bank.values[rows, lag - 1] * teacher.bank.scale[rows, None].to(x.dtype)
+        d = x[:, :-lag] - x[:, lag:]
+        error = d.abs().mean(dim=2) - known
+        share = weight[: steps - lag, lag - 1, None]
+        loss = loss + (error * error * share).sum()
+        slope = (error * share * (2.0 / channels))[:, :, None] * d.sign()
+        grad[:, :-lag] += slope
+        grad[:, lag:] -= slope
+    return loss, grad

@@ -1,0 +1,30 @@
+"""What a loss is handed of the teacher for one minibatch, read from the bank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from kdsearch.distillation.packed import CorrelationRows
+
+__all__ = ["TeacherBatch"]
+
+
+@dataclass
+class TeacherBatch:
+    """The teacher's part of one minibatch. A loss says by its ``needs`` which of these it reads; the rest may be absent.
+
+    Attributes:
+        prediction: z-scored forecasts, shaped like the student's prediction.
+        temporal_correlation: rows of the bank for every temporal layer, in the order of ``Features.temporal``.
+        spatial_correlation: the same for the spatial layers.
+        temporal: features ``[B, T_l, N, C_l]`` of the temporal layers a loss asked for, None for the others.
+        spatial: the same for the spatial layers.
+    """
+
+    prediction: Tensor
+    temporal_correlation: list[CorrelationRows] | None = None
+    spatial_correlation: list[CorrelationRows] | None = None
+    temporal: list[Tensor | None] = field(default_factory=list)
+    spatial: list[Tensor | None] = field(default_factory=list)
