@@ -121,7 +121,7 @@ def spatial_correlation_loss(student: Tensor, teacher: Tensor | CorrelationRows,
         raise ValueError("a spatial correlation needs at least two nodes")
     share = 1.0 / (batch * (n * (n - 1) // 2))
     weight = torch.tensor(steps_weight(steps, run), dtype=student.dtype).mul_(share).to(student.device)
-    loss: Tensor = _Spatial.apply(student, teacher, weight.repeat(batch))
+    loss: Tensor = _Spatial.apply(student, teacher, weight.repeat(batch))  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -143,7 +143,7 @@ def temporal_correlation_loss(student: Tensor, teacher: Tensor | CorrelationRows
     if isinstance(teacher, CorrelationRows) and teacher.bank.values.shape[1] < lags:
         raise ValueError(f"the bank holds {teacher.bank.values.shape[1]} lags, a window needs {lags}")
     weight = torch.tensor(_pairs_weight(steps, run), dtype=student.dtype).div_(batch * n).to(student.device)
-    loss: Tensor = _Temporal.apply(student, teacher, weight)
+    loss: Tensor = _Temporal.apply(student, teacher, weight)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -185,7 +185,7 @@ class _Spatial(torch.autograd.Function):
         return sums.sum().to(student.dtype)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = ctx.saved_tensors
         return grad * slope, None, None
@@ -204,7 +204,8 @@ class _Temporal(torch.autograd.Function):
             teacher = CorrelationRows(PackedCorrelation(pairs, weight.new_ones(len(pairs))), rows)
         if _fast(x):
             sums, grad = torch.empty(batch, dtype=torch.float64), torch.zeros_like(x)
-            _kernels.each_row(_kernels.temporal_pass, batch, *_arrays(x, teacher.bank, teacher.rows, weight, sums, grad))
+            arrays = _arrays(x, teacher.bank, teacher.rows, weight, sums, grad)
+            _kernels.each_row(_kernels.temporal_pass, batch, *arrays)
             loss = sums.sum().to(student.dtype)
         else:
             loss, grad = _temporal_pass(x, teacher, weight)
@@ -212,7 +213,7 @@ class _Temporal(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = ctx.saved_tensors
         return grad * slope, None, None

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["CorrelationRows", "PackedCorrelation"]
+__all__ = ["CorrelationRows", "PackedCorrelation", "share"]
 
 _STEPS = 32767
 
@@ -46,7 +46,7 @@ class PackedCorrelation:
     @classmethod
     def from_arrays(cls, values: np.ndarray[Any, Any], scale: np.ndarray[Any, Any]) -> PackedCorrelation:
         """Share memory with NumPy arrays, also read-only ones: nothing here writes to them."""
-        return cls(_share(values), _share(scale))
+        return cls(share(values), share(scale))
 
     def arrays(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """``(values, scale)`` as NumPy arrays on the same memory, for storage or Ray's object store."""
@@ -67,7 +67,7 @@ class PackedCorrelation:
         return self.values.numel() * self.values.element_size() + self.scale.numel() * self.scale.element_size()
 
 
-def _share(array: np.ndarray[Any, Any]) -> Tensor:
+def share(array: np.ndarray[Any, Any]) -> Tensor:
     """``torch.from_numpy`` without its warning about read-only memory."""
     if array.flags.writeable:
         return torch.from_numpy(array)

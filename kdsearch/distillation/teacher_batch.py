@@ -13,7 +13,7 @@ __all__ = ["TeacherBatch"]
 
 @dataclass
 class TeacherBatch:
-    """The teacher's part of one minibatch. A loss says by its ``needs`` which of these it reads; the rest may be absent.
+    """The teacher's part of one minibatch: what a loss says it ``needs``; the rest may be absent.
 
     Attributes:
         prediction: z-scored forecasts, shaped like the student's prediction.
