@@ -26,6 +26,7 @@ __all__ = [
     "fraction_or_auto",
     "non_negative_int",
     "positive_int",
+    "program",
     "run",
     "setting",
     "settings",
@@ -66,6 +67,12 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return code
+
+
+def program(command: str) -> str:
+    """How this process was started, for a command's usage line: ``kdsearch tune`` or ``python -m kdsearch.tune``."""
+    started = os.path.basename(sys.argv[0]) if sys.argv else ""
+    return f"python -m kdsearch.{command}" if started == f"{command}.py" else f"kdsearch {command}"
 
 
 class _Help(argparse.HelpFormatter):

@@ -1,0 +1,138 @@
+"""The command that turns results into tables: ``python -m kdsearch.export --output DIR --format tex``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdsearch.command import Parser, program, run, suggestion
+from kdsearch.errors import UserError
+
+if TYPE_CHECKING:
+    from kdsearch.results.formats import Table
+    from kdsearch.results.result import Result
+
+__all__ = ["main", "parser"]
+
+TABLES = ("auto", "best", "2", "3", "comparison")
+
+
+def parser() -> Parser:
+    """The command line."""
+    out = Parser(
+        program("export"),
+        "Print the tables of finished searches, or of the store of best configurations.",
+        "Examples: python -m kdsearch.export --output runs/demo-stcd --format tex; "
+        "python -m kdsearch.export --dataset pemsd7 --paper",
+    )
+    source = out.add_argument_group("what to read (one of the two)")
+    source.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        help="folder of a search, or of several searches, or a best.json; may be repeated",
+    )
+    source.add_argument("--dataset", metavar="NAME", help="all best configurations stored for this dataset")
+    source.add_argument(
+        "--store",
+        metavar="DIR",
+        type=Path,
+        help="where they are stored, if not in KDSEARCH_STORE, experiments/best or the user's data folder",
+    )
+    shape = out.add_argument_group("what to print")
+    shape.add_argument("--format", choices=("json", "csv", "md", "tex"), default="md", help="form of the table")
+    shape.add_argument(
+        "--table",
+        choices=TABLES,
+        default="auto",
+        help="2: hyperparameters of the losses, 3: of pruning, comparison: errors on the test days beside copy-last, "
+        "ridge AR(12), teacher and student without KD, best: each winner in full, auto: 2 and 3, where there is any",
+    )
+    shape.add_argument("--paper", action="store_true", help="the paper's row beside each of ours (tables 2 and 3)")
+    shape.add_argument("--file", metavar="PATH", type=Path, help="write there, not to the terminal")
+    return out
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: its arguments; None for those of the process.
+
+    Raises:
+        UserError: nothing to read, or something in it is wrong.
+    """
+    arguments = parser().parse_args(argv)
+    if bool(arguments.output) == (arguments.dataset is not None):
+        raise UserError("name either what a search left (--output DIR) or a dataset of the store (--dataset NAME)")
+    results = _stored(arguments.dataset, arguments.store) if arguments.dataset else _found(arguments.output)
+
+    from kdsearch.results.formats import render
+
+    text = render(_tables(results, arguments.table, arguments.paper), arguments.format)
+    if arguments.paper:
+        _say_what_the_paper_lacks(results, arguments.table)
+    if arguments.file is None:
+        sys.stdout.write(text)
+    else:
+        from kdsearch.results.files import write_text
+
+        write_text(arguments.file, text)
+    return 0
+
+
+def _found(outputs: Sequence[Path]) -> list[Result]:
+    from kdsearch.results.best import find, read_result
+
+    return [read_result(path) for output in outputs for path in find(output)]
+
+
+def _stored(dataset: str, store: Path | None) -> list[Result]:
+    from kdsearch.results.store import datasets, path_of, read
+
+    results = read(dataset, store)
+    if not results:
+        known = datasets(store)
+        held = f"it holds {', '.join(known)}{suggestion(dataset, known)}" if known else "it is empty"
+        raise UserError(
+            f"--dataset: the store {path_of(dataset, store).parent} has no result for {dataset!r} ({held}); "
+            f"a finished search adds one"
+        )
+    return results
+
+
+def _tables(results: Sequence[Result], which: str, with_paper: bool) -> list[Table]:
+    from kdsearch.results import tables
+
+    makers: dict[str, Callable[[], list[Table]]] = {
+        "best": lambda: tables.best(results),
+        "2": lambda: tables.table2(results, with_paper),
+        "3": lambda: tables.table3(results, with_paper),
+        "comparison": lambda: tables.comparison(results),
+        "auto": lambda: tables.table2(results, with_paper) + tables.table3(results, with_paper),
+    }
+    made = makers[which]()
+    if not made:
+        other, kind = ("3", "without") if which == "2" else ("2", "with")
+        raise UserError(f"--table {which}: there is no result {kind} pruning among these; --table {other} shows them")
+    return made
+
+
+def _say_what_the_paper_lacks(results: Sequence[Result], which: str) -> None:
+    from kdsearch.results import paper
+
+    if which in ("best", "comparison"):
+        print("kdsearch: note: --paper adds rows to tables 2 and 3 only", file=sys.stderr)
+        return
+    lacking = [r for r in results if paper.hyperparameters(r.dataset, r.loss, r.prune) is None]
+    if lacking:
+        names = dict.fromkeys(f"{r.loss} on {r.dataset}" + (f" at {r.prune:g}%" if r.prune else "") for r in lacking)
+        print(f"kdsearch: note: the paper publishes nothing for {', '.join(names)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,201 @@
+"""Tables 2 and 3 of the paper, the comparison with what needs no search, and the winners in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from kdsearch.results import paper
+from kdsearch.results.formats import Cell, Column, Label, Table, escape_tex, scientific, whole
+from kdsearch.results.result import Figure, Result
+
+__all__ = ["LOSSES", "best", "comparison", "table2", "table3"]
+
+# Names as the paper prints them, in its order; the rest follow.
+LOSSES = {
+    "rd_l2": Label("L_RD(L2)", r"$L_{\mathrm{RD(L2)}}$"),
+    "rd_kl": Label("L_RD(KL)", r"$L_{\mathrm{RD(KL)}}$"),
+    "skd": Label("L_SKD", r"$L_{\mathrm{SKD}}$"),
+    "ord": Label("L_ORD", r"$L_{\mathrm{ORD}}$"),
+    "stcd": Label("L_STCD", r"$L_{\mathrm{STCD}}$"),
+    "tcd": Label("L_TCD", r"$L_{\mathrm{TCD}}$"),
+    "scd": Label("L_SCD", r"$L_{\mathrm{SCD}}$"),
+    "fitnet": Label("FitNet", "FitNet"),
+    "at": Label("AT", "AT"),
+    "nst": Label("NST", "NST"),
+    "none": Label("without KD", "without KD"),
+}
+_BASELINES = {
+    "copy_last": "Copy last",
+    "ridge_ar": "Ridge AR(12)",
+    "teacher": "Teacher",
+    "student_none": "Student without KD",
+}
+_SOURCE = Column("source", "Source")
+
+_COMMON = (
+    Column("batch_size", "Batch Size", number=whole),
+    Column("learning_rate", "Learning Rate", number=scientific),
+)
+_ALPHAS = tuple(Column(f"alpha{i}", f"α{i}", rf"$\alpha_{i}$") for i in (1, 2, 3))
+_TABLE2 = (
+    Column("models", "Models"),
+    *_COMMON,
+    *_ALPHAS,
+    Column("alpha", "α", r"$\alpha$"),
+    Column("beta", "β", r"$\beta$"),
+)
+_TABLE3 = (Column("pruned", "Pruned %", number=whole, unit="%"), *_COMMON, *_ALPHAS)
+
+
+def table2(results: Iterable[Result], with_paper: bool = False) -> list[Table]:
+    """Table 2: the hyperparameters of each loss, one table a dataset, in the paper's columns and order.
+
+    Hyperparameters that the paper does not have (those of `fitnet`, `at`, `nst`) follow in columns of their own.
+
+    Args:
+        results: of any dataset; those with pruning are left to `table3`.
+        with_paper: put the published row under each of ours, where there is one, and say which is whose.
+    """
+    tables = []
+    for dataset, found in _by_dataset(r for r in results if r.prune is None):
+        rows = [row for r, suffix in found for row in _rows(r, {"models": _model(r, suffix)}, with_paper)]
+        columns = (*_TABLE2, *_further(found, _TABLE2), *((_SOURCE,) if with_paper else ()))
+        tables.append(Table("table2", "Table 2, hyperparameters of the losses", _heading(dataset), columns, rows))
+    return tables
+
+
+def table3(results: Iterable[Result], with_paper: bool = False) -> list[Table]:
+    """Table 3: the hyperparameters of each pruning ratio, highest first; arguments as `table2`.
+
+    The loss is named in a column of its own where it is not `stcd`, the only one that the paper prunes with.
+    """
+    tables = []
+    for dataset, found in _by_dataset(r for r in results if r.prune is not None):
+        rows = [
+            row for r, suffix in found for row in _rows(r, {"pruned": r.prune, "loss": _model(r, suffix)}, with_paper)
+        ]
+        named = any(r.loss != "stcd" or suffix for r, suffix in found)
+        further = (*_further(found, _TABLE3), *((Column("loss", "Loss"),) if named else ()))
+        columns = (*_TABLE3, *further, *((_SOURCE,) if with_paper else ()))
+        tables.append(Table("table3", "Table 3, hyperparameters of pruning", _heading(dataset), columns, rows))
+    return tables
+
+
+def comparison(results: Iterable[Result]) -> list[Table]:
+    """Errors on the test days of the reference rows and of each student, one table a dataset.
+
+    Rows: copy-last, ridge AR(12), teacher, student without KD (each where a search measured it), then every result.
+    Columns: parameters, then MAPE (%), MAE and RMSE (mph) at each horizon, mean and deviation over the seeds.
+    """
+    tables = []
+    for dataset, found in _by_dataset(results):
+        rows: list[dict[str, Cell]] = []
+        for name, label in _BASELINES.items():
+            holder = next((r for r, _ in found if r.baselines.get(name)), None)
+            if holder is not None:
+                parameters = holder.teacher.get("n_parameters") if name == "teacher" else None
+                if name == "student_none" and holder.prune is None:
+                    parameters = holder.n_parameters
+                rows.append({"models": label, "parameters": parameters, **holder.baselines[name]})
+        for result, suffix in found:
+            pruned = "" if result.prune is None else f", {result.prune:g}% pruned"
+            student = Label("Student ", "Student ") + _model(result, suffix + pruned)
+            rows.append({"models": student, "parameters": result.n_parameters, **result.test})
+        columns = [Column("models", "Models"), Column("parameters", "Parameters", number=whole)]
+        for metric in ("mape", "mae", "rmse"):
+            for minutes in _minutes(rows):
+                heading = f"{metric.upper()} {minutes} min"
+                columns.append(Column(f"{metric}_{minutes}", heading, figure=True))
+        title = "Errors on the test days, MAPE in %, MAE and RMSE in mph"
+        tables.append(Table("comparison", title, _heading(dataset), columns, rows))
+    return tables
+
+
+def best(results: Iterable[Result]) -> list[Table]:
+    """Each winner with all its parameters, its validation score and the length of its search."""
+    tables = []
+    for dataset, found in _by_dataset(results):
+        rows: list[dict[str, Cell]] = [
+            {
+                "models": _model(r, suffix),
+                "pruned": r.prune,
+                **r.params,
+                "parameters": r.n_parameters,
+                "score": r.validation["score"],
+                "seeds": len(r.seeds),
+                "trials": r.search.get("trials"),
+                "epochs": r.search.get("epochs"),
+            }
+            for r, suffix in found
+        ]
+        shown = {key for row in rows for key, cell in row.items() if cell is not None}
+        hyper = [c for c in (*_TABLE2[1:], *_further(found, _TABLE2)) if c.key in shown]
+        columns = [
+            Column("models", "Models"),
+            *([_TABLE3[0]] if "pruned" in shown else []),
+            *hyper,
+            Column("parameters", "Parameters", number=whole),
+            Column("score", "Validation score (mph)", figure=True),
+            *(Column(key, key.capitalize(), number=whole) for key in ("seeds", "trials", "epochs")),
+        ]
+        tables.append(Table("best", "Best configurations", _heading(dataset), columns, rows))
+    return tables
+
+
+def _by_dataset(results: Iterable[Result]) -> list[tuple[str, list[tuple[Result, str]]]]:
+    """Results in the paper's order under their dataset, each with what tells it from others of the same name."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        group = groups.setdefault(result.dataset, [])
+        if all(result.document() != other.document() for other in group):
+            group.append(result)
+    out = []
+    for dataset in sorted(groups):
+        ordered = sorted(groups[dataset], key=lambda r: (r.prune is not None, -(r.prune or 0), _order(r.loss), r.score))
+        out.append((dataset, [(result, _suffix(result, ordered)) for result in ordered]))
+    return out
+
+
+def _suffix(result: Result, among: Sequence[Result]) -> str:
+    """Tells results of one loss and ratio apart: by protocol, by data, else by their place (best first)."""
+    rivals = [other for other in among if (other.loss, other.prune) == (result.loss, result.prune)]
+    parts = []
+    for name in ("protocol", "data"):
+        if len({str(other.fingerprint.get(name, "")) for other in rivals}) > 1:
+            parts.append(f"{name} {str(result.fingerprint.get(name, ''))[:8]}")
+    same = [other for other in rivals if other.key == result.key]
+    if len(same) > 1:
+        parts.append(f"no. {next(i for i, other in enumerate(same, 1) if other is result)}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _rows(result: Result, first: dict[str, Cell], with_paper: bool) -> list[dict[str, Cell]]:
+    rows: list[dict[str, Cell]] = [{**first, **result.params, "source": "ours"}]
+    published = paper.hyperparameters(result.dataset, result.loss, result.prune) if with_paper else None
+    if published:
+        rows.append({**first, **published, "source": "paper"})
+    return rows
+
+
+def _model(result: Result, suffix: str) -> Label:
+    return LOSSES.get(result.loss, Label(result.loss, escape_tex(result.loss))) + suffix
+
+
+def _order(loss: str) -> tuple[int, str]:
+    names = list(LOSSES)
+    return (names.index(loss) if loss in LOSSES else len(names)), loss
+
+
+def _further(found: Sequence[tuple[Result, str]], known: Sequence[Column]) -> list[Column]:
+    """Columns for hyperparameters that the paper's table has none for."""
+    keys = {column.key for column in known}
+    return [Column(key, key) for key in dict.fromkeys(k for r, _ in found for k in r.params) if key not in keys]
+
+
+def _heading(dataset: str) -> str:
+    return paper.DATASETS.get(dataset, dataset)
+
+
+def _minutes(rows: Sequence[dict[str, Cell]]) -> list[int]:
+    found = {key.rpartition("_")[2] for row in rows for key, cell in row.items() if isinstance(cell, Figure)}
+    return sorted(int(minutes) for minutes in found if minutes.isdigit())
