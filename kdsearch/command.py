@@ -30,6 +30,7 @@ __all__ = [
     "run",
     "setting",
     "settings",
+    "size",
     "suggestion",
 ]
 
@@ -40,6 +41,7 @@ INTERRUPTED = 130  # 128 + SIGINT, what a shell reports for a command ended by C
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
@@ -80,6 +82,10 @@ class _Help(argparse.HelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=34)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Wrap a paragraph; leave text that has lines of its own, such as examples, as it is."""
+        return text if "\n" in text else super()._fill_text(text, width, indent)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help or ""
@@ -157,6 +163,16 @@ def duration(text: str) -> float:
     if seconds <= 0:
         raise argparse.ArgumentTypeError(f"wants a span of time with its unit, such as 2h, 30m or 1h30m, not {text!r}")
     return seconds
+
+
+def size(text: str) -> int | Literal["auto"]:
+    """``auto`` or an amount of memory such as ``512MB`` or ``4GB`` (powers of 1000; ``GiB`` of 1024), in bytes."""
+    if text == "auto":
+        return "auto"
+    match = _SIZE.fullmatch(text.strip().lower())
+    if not match or float(match.group(1)) <= 0:
+        raise argparse.ArgumentTypeError(f"wants auto or an amount of memory, such as 512MB or 4GB, not {text!r}")
+    return int(float(match.group(1)) * (1024 if match.group(3) else 1000) ** ("kmgt".index(match.group(2)) + 1))
 
 
 class Confirm(NamedTuple):

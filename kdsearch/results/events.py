@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
@@ -20,9 +21,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-__all__ = ["HParams", "Run"]
-
-HParams = Mapping[str, bool | int | float | str]
+__all__ = ["Run"]
 
 _number = count()
 
@@ -55,7 +54,7 @@ class Run:
         """Forget what an earlier file of this run holds at ``step`` and later."""
         self._write(Event(wall_time=time.time(), step=step, session_log=SessionLog(status=SessionLog.START)))
 
-    def experiment(self, hparams: HParams, metrics: Mapping[str, str]) -> None:
+    def experiment(self, hparams: Mapping[str, Any], metrics: Mapping[str, str]) -> None:
         """Declare the columns of the HParams tab: the hyperparameters, and the metrics (tag to heading)."""
         infos = [api_pb2.HParamInfo(name=name, type=_type(value)) for name, value in hparams.items()]
         wanted = [
@@ -65,7 +64,7 @@ class Run:
         content = api_pb2.Experiment(hparam_infos=infos, metric_infos=wanted, time_created_secs=time.time())
         self._hparams(metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=content))
 
-    def start(self, group: str, hparams: HParams) -> None:
+    def start(self, group: str, hparams: Mapping[str, Any]) -> None:
         """Declare this run's hyperparameters: one row of the HParams tab."""
         info = SessionStartInfo(group_name=group, start_time_secs=time.time())
         for name, value in hparams.items():
