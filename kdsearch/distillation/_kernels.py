@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["available", "each_row", "spatial_distances", "spatial_pass", "temporal_pass"]
+__all__ = ["each_row", "graph_pass", "spatial_distances", "spatial_pass", "temporal_pass", "usable"]
 
 Array = np.ndarray[Any, Any]
 
@@ -31,12 +31,14 @@ def spatial_pass(
 
     Args:
         x: student features ``[R, C, N]``.
-        values: teacher correlations ``[K, N(N-1)/2]``, int16 or float32, times ``scale [K]``.
+        values: teacher correlations ``[K, N(N-1)/2]``, int16 or float32, in units of ``scale``.
+        scale: float32 ``[K]``.
         rows: which teacher row belongs to each student row, ``[R]``.
         weight: factor of each row, ``[R]``.
         sums: float64 ``[R]``, written.
         grad: ``[R, C, N]``, zero on entry, written.
-        first, last: range of rows.
+        first: first row.
+        last: one past the last row.
     """
     n_channels, n = x.shape[1], x.shape[2]
     share = np.float32(1.0 / n_channels)
@@ -46,7 +48,7 @@ def spatial_pass(
         q = values[rows[r]]
         unit = np.float32(scale[rows[r]])
         slope = np.float32(2.0 * weight[r] / n_channels)
-        total = 0.0
+        total = np.float64(0.0)
         base = 0
         for i in range(n - 1):
             pairs = n - 1 - i
@@ -87,12 +89,14 @@ def temporal_pass(
     Args:
         x: student features ``[B, T, C, N]``.
         values: teacher correlations ``[K, lags, N]`` of each absolute step with the step ``1..lags`` later, int16 or
-            float32, times ``scale [K]``.
+            float32, in units of ``scale``.
+        scale: float32 ``[K]``.
         rows: teacher row of each student step, ``[B, T]``.
         weight: factor of each pair, ``[T, lags]``; no lag beyond ``lags`` counts.
         sums: float64 ``[B]``, written.
         grad: ``[B, T, C, N]``, zero on entry, written.
-        first, last: range of batch rows.
+        first: first batch row.
+        last: one past the last batch row.
     """
     steps, n_channels, n = x.shape[1], x.shape[2], x.shape[3]
     lags = values.shape[1]
@@ -100,7 +104,7 @@ def temporal_pass(
     zero = np.float32(0.0)
     error = np.empty(n, np.float32)
     for b in range(first, last):
-        total = 0.0
+        total = np.float64(0.0)
         for i in range(steps - 1):
             unit = np.float32(scale[rows[b, i]])
             for lag in range(1, min(lags, steps - 1 - i) + 1):
@@ -150,10 +154,91 @@ def spatial_distances(x: Array, out: Array, first: int, last: int) -> None:
             base += pairs
 
 
+def graph_pass(x: Array, y: Array, sums: Array, grad: Array, first: int, last: int) -> None:
+    """Graph matching (see ``graph_matching._graph_pass``) and its gradient for samples ``first..last``.
+
+    Args:
+        x: student ``[B, C, M]``.
+        y: teacher ``[B, C', M]``.
+        sums: float64 ``[B]``, the mean over pairs, written.
+        grad: ``[B, C, M]``, zero on entry, written.
+        first: first sample.
+        last: one past the last sample.
+    """
+    n_channels, m = x.shape[1], x.shape[2]
+    n_pairs = m * (m - 1) // 2
+    zero, one, half = np.float32(0.0), np.float32(1.0), np.float32(0.5)
+    d = np.empty((2, n_pairs), np.float32)
+    for b in range(first, last):
+        inverse = np.zeros(2)
+        for side in range(2):
+            f = x[b] if side == 0 else y[b]
+            total = np.float64(0.0)
+            base = 0
+            for i in range(m - 1):
+                found = d[side, base : base + m - 1 - i]
+                for k in range(len(found)):
+                    found[k] = zero
+                for c in range(f.shape[0]):
+                    here = f[c, i]
+                    others = f[c, i + 1 :]
+                    for k in range(len(found)):
+                        gap = here - others[k]
+                        found[k] += gap * gap
+                part = zero
+                for k in range(len(found)):
+                    root = np.sqrt(found[k])
+                    found[k] = root
+                    part += root
+                total += part
+                base += m - 1 - i
+            inverse[side] = n_pairs / total if total > 0.0 else (0.0 if total == 0.0 else np.nan)
+        mine, theirs = np.float32(inverse[0]), np.float32(inverse[1])
+        loss = np.float64(0.0)
+        lean = np.float64(0.0)
+        base = 0
+        for i in range(m - 1):
+            part = zero
+            slant = zero
+            for k in range(base, base + m - 1 - i):
+                z = d[0, k] * mine - d[1, k] * theirs
+                bend = max(-one, min(one, z))
+                part += bend * (z - half * bend)
+                slant += bend * d[0, k]
+                d[1, k] = bend
+            loss += part
+            lean += slant
+            base += m - 1 - i
+        sums[b] = loss / n_pairs
+        offset = np.float32(lean / n_pairs * inverse[0])
+        factor = np.float32(inverse[0] / n_pairs)
+        base = 0
+        for i in range(m - 1):
+            pull = d[1, base : base + m - 1 - i]
+            length = d[0, base : base + m - 1 - i]
+            for k in range(len(pull)):
+                pull[k] = (pull[k] - offset) * factor / length[k] if length[k] > zero else zero
+            for c in range(n_channels):
+                here = x[b, c, i]
+                others = x[b, c, i + 1 :]
+                there = grad[b, c, i + 1 :]
+                own = zero
+                for k in range(len(pull)):
+                    v = pull[k] * (here - others[k])
+                    there[k] -= v
+                    own += v
+                grad[b, c, i] += own
+            base += m - 1 - i
+
+
 @cache
-def available() -> bool:
-    """Whether Numba is installed."""
+def _available() -> bool:
     return find_spec("numba") is not None
+
+
+def usable(x: torch.Tensor) -> bool:
+    """Whether these kernels can work on ``x``: float32 on the CPU, and Numba is installed."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and _available()
 
 
 @cache

@@ -49,7 +49,7 @@ def spatial_pairs(features: Tensor) -> Tensor:
     n, channels = features.shape[-2:]
     x = features.detach().reshape(-1, n, channels).transpose(1, 2).contiguous()
     out = x.new_empty(len(x), n * (n - 1) // 2)
-    if _fast(x):
+    if _kernels.usable(x):
         _kernels.each_row(_kernels.spatial_distances, len(x), x.numpy(), out.numpy())
     else:
         base = 0
@@ -157,10 +157,6 @@ def _checked(student: Tensor, teacher: Tensor | CorrelationRows, run: int) -> to
     return student.shape
 
 
-def _fast(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32 and _kernels.available()
-
-
 class _Spatial(torch.autograd.Function):
     """Loss and gradient of :func:`spatial_correlation_loss` together; the gradient waits for ``backward``."""
 
@@ -202,7 +198,7 @@ class _Temporal(torch.autograd.Function):
             pairs = temporal_pairs(teacher.to(student.dtype), weight.shape[1]).flatten(0, 1)
             rows = torch.arange(batch * steps, device=x.device).view(batch, steps)
             teacher = CorrelationRows(PackedCorrelation(pairs, weight.new_ones(len(pairs))), rows)
-        if _fast(x):
+        if _kernels.usable(x):
             sums, grad = torch.empty(batch, dtype=torch.float64), torch.zeros_like(x)
             arrays = _arrays(x, teacher.bank, teacher.rows, weight, sums, grad)
             _kernels.each_row(_kernels.temporal_pass, batch, *arrays)
@@ -225,7 +221,7 @@ def _arrays(x: Tensor, bank: PackedCorrelation, rows: Tensor, *more: Tensor) -> 
 
 def _spatial_pass(x: Tensor, bank: PackedCorrelation, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted sum over pairs of each row and its gradient: ``x [R, C, N], rows [R], weight [R] -> [R], [R, C, N]``."""
-    if _fast(x):
+    if _kernels.usable(x):
         x = x.contiguous()
         sums, grad = torch.empty(len(x), dtype=torch.float64), torch.zeros_like(x)
         _kernels.each_row(_kernels.spatial_pass, len(x), *_arrays(x, bank, rows, weight, sums, grad))

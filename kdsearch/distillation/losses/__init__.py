@@ -1,11 +1,10 @@
-"""All losses by name (SPEC of the paper: section 3.1; rivals: skd, fitnet, at, nst).
+"""All losses by name: those of the paper (section 3.1) and its rivals skd, fitnet, at, nst.
 
 To add one, subclass :class:`Loss` with a name (its docstring shows how) and import the module that does.
 """
 
 from __future__ import annotations
 
-from kdsearch.distillation.losses import response, space_time
 from kdsearch.distillation.losses.base import (
     Hyperparameter,
     Loss,
@@ -19,6 +18,11 @@ from kdsearch.distillation.losses.base import (
     names,
 )
 
+# Registration order: the paper's losses first.
+# isort: off
+from kdsearch.distillation.losses import response, space_time, skd, features
+# isort: on
+
 __all__ = [
     "Hyperparameter",
     "Loss",
@@ -26,10 +30,12 @@ __all__ = [
     "Needs",
     "Scale",
     "build",
+    "features",
     "get",
     "hyperparameters",
     "masked_mean",
     "names",
     "response",
+    "skd",
     "space_time",
 ]

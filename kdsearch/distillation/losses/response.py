@@ -25,6 +25,7 @@ class NoDistillation(Loss, name="none"):
     def forward(
         self, student: Features, teacher: Features | TeacherBatch | None, target: Tensor, valid: Tensor | None = None
     ) -> LossTerms:
+        """Parts: "response"."""
         response = masked_mean((student.prediction - target).square(), valid)
         return LossTerms(response, {"response": response.detach()})
 
@@ -39,6 +40,7 @@ class ResponseL2(Loss, name="rd_l2"):
     def forward(
         self, student: Features, teacher: Features | TeacherBatch | None, target: Tensor, valid: Tensor | None = None
     ) -> LossTerms:
+        """Parts: "response", "distillation"."""
         y = student.prediction
         task = masked_mean((y - target).square(), valid)
         distillation = masked_mean((y - prediction_of(teacher)).square(), valid)
@@ -64,6 +66,7 @@ class ResponseKL(Loss, name="rd_kl"):
     def forward(
         self, student: Features, teacher: Features | TeacherBatch | None, target: Tensor, valid: Tensor | None = None
     ) -> LossTerms:
+        """Parts: "response", "distillation"."""
         assert self.scale is not None
         mean, std = self.scale.mean, self.scale.std
         y = student.prediction
@@ -91,6 +94,7 @@ class ObservedOrTeacher(Loss, name="ord"):
     def forward(
         self, student: Features, teacher: Features | TeacherBatch | None, target: Tensor, valid: Tensor | None = None
     ) -> LossTerms:
+        """Parts: "response", "teacher_share"."""
         response, share = observed_or_teacher(student.prediction, prediction_of(teacher), target, self.alpha1, valid)
         return LossTerms(response, {"response": response.detach(), "teacher_share": share})
 

@@ -37,6 +37,7 @@ class _Correlations(Loss):
     def forward(
         self, student: Features, teacher: Features | TeacherBatch | None, target: Tensor, valid: Tensor | None = None
     ) -> LossTerms:
+        """Parts: "response", "teacher_share", and "temporal", "spatial" as far as they are computed."""
         known = prediction_of(teacher)
         assert teacher is not None
         response, share = observed_or_teacher(student.prediction, known, target, self.alpha1, valid)
