@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kdsearch.data import Dataset, load
+
 ROOT = Path(__file__).resolve().parents[1]
 DECLARATIONS = ROOT / "experiments" / "datasets"
 
@@ -19,3 +21,9 @@ def real_data() -> Path:
         if (folder / "pemsd7-week" / "PeMSD7_V_228.csv").is_file():
             return folder
     pytest.skip("the real pieces are in neither KDSEARCH_DATA nor ../shared/data")
+
+
+@pytest.fixture(scope="session")
+def demo() -> Dataset:
+    """The built-in dataset."""
+    return load("demo")

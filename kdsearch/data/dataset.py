@@ -119,12 +119,12 @@ class Dataset:
     @property
     def n_nodes(self) -> int:
         """Number of sensors."""
-        return self.speeds.shape[2]
+        return int(self.speeds.shape[2])
 
     @property
     def steps_per_day(self) -> int:
         """Readings a day."""
-        return self.speeds.shape[1]
+        return int(self.speeds.shape[1])
 
     @property
     def minutes_per_step(self) -> int:

@@ -181,9 +181,10 @@ def _check(d: Declaration, document: dict[str, Any], path: Path) -> Declaration:
     sigma2, epsilon = float(d.graph.sigma2), float(d.graph.epsilon)
     need(math.isfinite(sigma2) and sigma2 > 0, f"graph.sigma2 = {sigma2:g} must be above 0")
     need(0 <= epsilon <= 1, f"graph.epsilon = {epsilon:g} must be from 0 to 1")
-    ignored = {"weights": ("unit", "sigma2", "epsilon"), "edges": ("symmetrise",), "matrix": ()}[d.graph.format]
-    for key in ignored:
-        need(key not in document["graph"], f'graph.{key} has no effect with graph.format = "{d.graph.format}": remove it')
+    without_effect = {"weights": ("unit", "sigma2", "epsilon"), "edges": ("symmetrise",), "matrix": ()}
+    for key in without_effect[d.graph.format]:
+        sentence = f'graph.{key} has no effect with graph.format = "{d.graph.format}": remove it'
+        need(key not in document["graph"], sentence)
     format = d.speeds.format or Path(d.speeds.file).suffix.lstrip(".").lower()
     if not d.speeds.format and format not in _FORMATS:
         format = "csv"

@@ -53,9 +53,9 @@ def distances_from_edges(edges: Array, n_nodes: int) -> Array:
     distances = np.full((n_nodes, n_nodes), np.inf)
     start, end = edges[:, 0].astype(np.int64), edges[:, 1].astype(np.int64)
     np.minimum.at(distances, (start, end), edges[:, 2])
-    distances = np.minimum(distances, distances.T)
-    np.fill_diagonal(distances, 0.0)
-    return distances
+    both: Array = np.minimum(distances, distances.T)
+    np.fill_diagonal(both, 0.0)
+    return both
 
 
 def symmetric_distances(distances: Array, symmetrise: bool, where: str) -> Array:
@@ -71,7 +71,8 @@ def symmetric_distances(distances: Array, symmetrise: bool, where: str) -> Array
             f"{where}: the distance from sensor {i} to {j} is {distances[i, j]:g} but {distances[j, i]:g} the other "
             "way (counted from 0): mend the matrix, or set symmetrise = true to take the smaller"
         )
-    return np.minimum(distances, distances.T)
+    smaller: Array = np.minimum(distances, distances.T)
+    return smaller
 
 
 def scaled_laplacian(weights: Array) -> Array:
@@ -85,7 +86,8 @@ def scaled_laplacian(weights: Array) -> Array:
     laplacian = np.diag((degree > 0).astype(np.float64)) - root[:, None] * weights * root[None, :]
     largest = float(np.linalg.eigvalsh(laplacian)[-1])
     # No edge at all: L is zero and any scale gives -I; 2 is the bound of the normalised Laplacian.
-    return 2.0 * laplacian / (largest if largest > 1e-12 else 2.0) - np.eye(len(weights))
+    scaled: Array = 2.0 * laplacian / (largest if largest > 1e-12 else 2.0) - np.eye(len(weights))
+    return scaled
 
 
 def chebyshev_basis(laplacian: Array) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdsearch.data import graph, readers
+from kdsearch.data.catalog import KNOWN, PUBLISHED
 from kdsearch.data.dataset import Dataset
 from kdsearch.data.declaration import MPH, Declaration, read_declaration
 from kdsearch.errors import UserError
@@ -27,7 +28,16 @@ def load(name_or_path: str | Path, data_dir: str | Path | None = None) -> Datase
     Raises:
         UserError: the name is unknown, or a file is missing, unreachable or wrong.
     """
-    path = Path(name_or_path)
+    name, path = str(name_or_path), Path(name_or_path)
+    if name == "demo":
+        from kdsearch.data.simulate import demo
+
+        return demo()
+    if name in PUBLISHED:
+        from kdsearch.data.download import fetch
+
+        known = PUBLISHED[name]
+        return assemble(known.declaration, fetch(known.speeds, name, data_dir), fetch(known.graph, name, data_dir))
     if path.suffix == ".toml":
         declaration = read_declaration(path)
         return assemble(
@@ -35,7 +45,11 @@ def load(name_or_path: str | Path, data_dir: str | Path | None = None) -> Datase
             locate(declaration, declaration.speeds.file, data_dir),
             locate(declaration, declaration.graph.file, data_dir),
         )
-    raise UserError(f"unknown dataset {str(name_or_path)!r}")
+    declared = Path("experiments", "datasets", f"{path.name}.toml")
+    hint = f"; there is {declared}" if path.name and declared.is_file() else ""
+    raise UserError(
+        f"unknown dataset {name!r}: give one of {', '.join(KNOWN)}, or the path of a .toml file that declares one{hint}"
+    )
 
 
 def locate(declaration: Declaration, file: str, data_dir: str | Path | None = None) -> Path:

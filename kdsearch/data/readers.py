@@ -65,7 +65,8 @@ def read_matrix(path: Path) -> Array:
     matrix = np.where(np.isnan(matrix), np.inf, matrix)
     if (matrix < 0).any():
         i, j = (int(k) for k in np.argwhere(matrix < 0)[0])
-        raise UserError(f"{path}: line {first_line + i}, column {j + 1} is negative ({matrix[i, j]:g}): distances are not")
+        place = f"line {first_line + i}, column {j + 1}"
+        raise UserError(f"{path}: {place} is negative ({matrix[i, j]:g}): a distance or weight is not")
     return matrix
 
 
@@ -242,7 +243,7 @@ def _pick_channel(array: NDArray[Any], channel: int | None, path: Path) -> Array
         if channel is None and array.shape[2] == 1:
             channel = 0
         if channel is None:
-            raise UserError(f"{path}: the array is {array.shape}, steps x sensors x channels: say which channel is speed")
+            raise UserError(f"{path}: {array.shape} is steps x sensors x channels: say which channel is speed")
         if not 0 <= channel < array.shape[2]:
             raise UserError(f"{path}: channel {channel} asked for, there are 0 to {array.shape[2] - 1}")
         array = array[:, :, channel]
