@@ -1,0 +1,191 @@
+"""Checks of a search-space file, entry by entry, so that each mistake has its own sentence."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from kdsearch.command import suggestion
+from kdsearch.errors import UserError
+from kdsearch.search.space import TRAINING, Defaults, Parameter, Range, Space, Value, points
+
+__all__ = ["read"]
+
+_ENTRY_KEYS = ("low", "high", "log", "integer", "choices")
+_RESERVED = ("known", "prune")
+_TOP = ("common", "defaults")
+Fail = Callable[[str], NoReturn]
+
+
+def read(
+    content: Mapping[str, Any],
+    path: Path,
+    loss: str,
+    prune: str | None,
+    declared: Mapping[str, tuple[float, float]] | None,
+) -> Space:
+    """The space of ``loss`` from a parsed file; see :func:`kdsearch.search.space.load`."""
+
+    def fail(message: str) -> NoReturn:
+        raise UserError(f"search space {path}: {message}")
+
+    losses = _known_losses()
+    for name, section in content.items():
+        if name not in (*_TOP, *losses):
+            fail(f"[{name}] is neither a loss nor one of {', '.join(_TOP)}{suggestion(name, [*_TOP, *losses])}")
+        if not isinstance(section, dict):
+            fail(f"{name} wants to be a section, [{name}]")
+    if loss not in content:
+        fail(f"has no section [{loss}]; it has {', '.join(n for n in content if n not in _TOP) or 'none'}")
+
+    allowed = {**TRAINING, **{k: Range(*v) for k, v in (declared if declared is not None else _declared(loss)).items()}}
+    common, own = content.get("common", {}), content[loss]
+    known_anywhere = {*TRAINING, *(h for name in losses for h in _declared(name)), *allowed}
+    for name in common:
+        if name in _RESERVED or name not in known_anywhere:
+            fail(f"[common] {name} is a hyperparameter of no loss{suggestion(name, sorted(known_anywhere))}")
+    entries: dict[str, tuple[str, Any]] = {n: (f"[common] {n}", v) for n, v in common.items() if n in allowed}
+    entries |= _section(own, f"[{loss}]", loss, allowed, fail)
+    known, where = own.get("known", []), f"[{loss}] known"
+
+    stages = own.get("prune", {})
+    if not isinstance(stages, dict):
+        fail(f"[{loss}] prune wants sections, such as [{loss}.prune.97]")
+    for percent, stage in stages.items():
+        if not re.fullmatch(r"[1-9]\d?(\.\d+)?", percent) or not isinstance(stage, dict):
+            fail(f"[{loss}.prune.{percent}] wants a percent between 1 and 99 and a section")
+    if prune in stages:
+        entries |= _section(stages[prune], f"[{loss}.prune.{prune}]", loss, allowed, fail)
+        known, where = stages[prune].get("known", []), f"[{loss}.prune.{prune}] known"
+
+    missing = [name for name in allowed if name not in entries]
+    if missing:
+        fail(f"[{loss}] misses the hyperparameter {missing[0]}; give it a range, or choices, there or in [common]")
+    parameters = tuple(_parameter(name, *entries[name], allowed[name], fail) for name in allowed)
+    return Space(
+        loss=loss,
+        parameters=parameters,
+        known=_known(known, where, parameters, fail),
+        defaults=_defaults(content.get("defaults", {}), fail),
+        source=str(path),
+        prune=prune,
+    )
+
+
+def _section(
+    section: Mapping[str, Any], where: str, loss: str, allowed: Mapping[str, Range], fail: Fail
+) -> dict[str, tuple[str, Any]]:
+    for name in section:
+        if name not in allowed and name not in _RESERVED:
+            fail(
+                f"{where} {name} is not a hyperparameter of {loss}, which has {', '.join(sorted(allowed))}"
+                f"{suggestion(name, allowed)}"
+            )
+    return {name: (f"{where} {name}", value) for name, value in section.items() if name not in _RESERVED}
+
+
+def _parameter(name: str, where: str, entry: Any, allowed: Range, fail: Fail) -> Parameter:
+    """One entry, ``{ low, high, log, integer }`` or ``{ choices }``."""
+    if not isinstance(entry, dict):
+        fail(f"{where} wants {{ low = ..., high = ... }} or {{ choices = [...] }}, not {entry!r}")
+    for key in entry:
+        if key not in _ENTRY_KEYS:
+            fail(f"{where} has no setting {key}, only {', '.join(_ENTRY_KEYS)}{suggestion(key, _ENTRY_KEYS)}")
+    bounds = f"{allowed.low:g} to {allowed.high:g}"
+    if "choices" in entry:
+        choices = entry["choices"]
+        if len(entry) > 1:
+            fail(f"{where} has choices and a range; give one of the two")
+        if not isinstance(choices, list) or not choices:
+            fail(f"{where}: choices wants a list of at least one value")
+        for choice in choices:
+            if not _is_number(choice):
+                fail(f"{where}: the choice {choice!r} is not a number")
+            if not allowed.low <= choice <= allowed.high:
+                fail(f"{where}: the choice {choice:g} lies outside {bounds}")
+        if len(set(choices)) < len(choices):
+            fail(f"{where}: a choice is given twice")
+        if name == "batch_size" and not all(isinstance(c, int) for c in choices):
+            fail(f"{where}: wants whole numbers")
+        return Parameter(name, choices=tuple(choices))
+
+    for key in ("low", "high"):
+        if key not in entry:
+            fail(f"{where} misses {key}")
+        if not _is_number(entry[key]):
+            fail(f"{where}: {key} wants a number, not {entry[key]!r}")
+        if not allowed.low <= entry[key] <= allowed.high:
+            fail(f"{where}: {key} = {entry[key]:g} lies outside {bounds}")
+    low, high = entry["low"], entry["high"]
+    log, integer = entry.get("log", False), entry.get("integer", name == "batch_size")
+    for key, flag in (("log", log), ("integer", integer)):
+        if not isinstance(flag, bool):
+            fail(f"{where}: {key} wants true or false, not {flag!r}")
+    if not low < high:
+        fail(f"{where}: low = {low:g} is not below high = {high:g}")
+    if log and low <= 0:
+        fail(f"{where}: a logarithmic range starts above 0, not at {low:g}")
+    if integer and not (float(low).is_integer() and float(high).is_integer()):
+        fail(f"{where}: an integer range wants whole numbers")
+    return Parameter(name, float(low), float(high), log=log, integer=integer)
+
+
+def _known(known: Any, where: str, parameters: tuple[Parameter, ...], fail: Fail) -> tuple[Mapping[str, Value], ...]:
+    """The points tried first: complete, and inside the ranges."""
+    if not isinstance(known, list) or not all(isinstance(point, dict) for point in known):
+        fail(f"{where} wants a list of points, such as known = [{{ batch_size = 50, ... }}]")
+    for number, point in enumerate(cast(list[dict[str, Any]], known), start=1):
+        for name in point:
+            if name not in {p.name for p in parameters}:
+                fail(f"{where}, point {number}: {name} is not searched here")
+        for parameter in parameters:
+            if parameter.name not in point:
+                fail(f"{where}, point {number}: misses {parameter.name}")
+            value = point[parameter.name]
+            if not _is_number(value) or not parameter.holds(value):
+                fail(f"{where}, point {number}: {parameter.name} = {value!r} is not {parameter.describe()}")
+    return points([{p.name: _typed(p, point[p.name]) for p in parameters} for point in known])
+
+
+def _typed(parameter: Parameter, value: Any) -> Value:
+    """The value as a sampler would give it: the choice itself, an int, or a float."""
+    if parameter.choices:
+        return next(choice for choice in parameter.choices if choice == value)
+    return int(value) if parameter.integer else float(value)
+
+
+def _defaults(section: Mapping[str, Any], fail: Fail) -> Defaults:
+    names = [f.name for f in fields(Defaults)]
+    for name, value in section.items():
+        if name not in names:
+            fail(f"[defaults] has no setting {name}, only {', '.join(names)}{suggestion(name, names)}")
+        if name == "confirm":
+            if not isinstance(value, str) or not re.fullmatch(r"[1-9]\d*x[1-9]\d*", value):
+                fail(f'[defaults] confirm wants "KxS", such as "3x3", not {value!r}')
+        elif isinstance(value, bool) or not isinstance(value, int) or value < (2 if name == "reduction" else 1):
+            fail(f"[defaults] {name} wants a whole number of at least {2 if name == 'reduction' else 1}, not {value!r}")
+    defaults = Defaults(**section)
+    if defaults.grace > defaults.epochs:
+        fail(f"[defaults] grace = {defaults.grace} is more than epochs = {defaults.epochs}")
+    return defaults
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _known_losses() -> list[str]:
+    from kdsearch.distillation import losses
+
+    return list(losses.names())
+
+
+def _declared(loss: str) -> Mapping[str, tuple[float, float]]:
+    """Hyperparameters of a loss and the range each may have, as its registry declares them."""
+    from kdsearch.distillation import losses
+
+    return {h.name: (h.low, h.high) for h in losses.hyperparameters(loss)}

@@ -1,0 +1,148 @@
+"""From Tune's callbacks to listeners, checkpoints and the table of trials; and the way a search is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import ray
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune import Callback, Stopper
+
+from kdsearch.search.checkpoints import Checkpoints
+from kdsearch.search.interrupt import StopRequest
+from kdsearch.search.record import TrialTable
+from kdsearch.search.report import Listener, Report
+from kdsearch.search.searcher import StudySearcher
+
+__all__ = ["Events"]
+
+
+class Events:
+    """Sees every event of a Tune run, in the driver.
+
+    Args:
+        checkpoints: where states of running trials go.
+        table: refreshed when a trial ends.
+        stop: asked before every step.
+        listeners: told in order.
+    """
+
+    def __init__(
+        self, checkpoints: Checkpoints, table: TrialTable, stop: StopRequest, listeners: Iterable[Listener]
+    ) -> None:
+        self.checkpoints, self.table, self.stop = checkpoints, table, stop
+        self.callback, self.stopper = _Callback(self), _Stopper(self)
+        self._listeners = list(listeners)
+        self._searcher: StudySearcher | None = None
+        self._last_epoch: dict[int, int] = {}
+        self._actors: dict[str, Any] = {}
+
+    def begin(
+        self, searcher: StudySearcher, wanted: int, finished: int, concurrency: int, cut_off: Iterable[FrozenTrial]
+    ) -> None:
+        """A run begins."""
+        self._searcher = searcher
+        self._last_epoch = {t.number: max(t.intermediate_values, default=0) for t in cut_off}
+        self.tell("on_search_start", wanted, finished, concurrency)
+
+    def tell(self, method: str, *args: Any) -> None:
+        """Call every listener; one that raises is dropped, with a line on stderr."""
+        for listener in list(self._listeners):
+            try:
+                getattr(listener, method)(*args)
+            except Exception as error:
+                self._listeners.remove(listener)
+                name = type(listener).__name__
+                print(f"kdsearch: warning: {name} failed and is switched off ({error})", file=sys.stderr)
+
+    def started(self, trial: Any) -> None:
+        """A trial has an actor: hand it the state to go on from."""
+        number, actor = trial.config["number"], trial.temporary_state.ray_actor
+        self._actors[trial.trial_id] = actor
+        state = self.checkpoints.read(number)
+        if state is not None:
+            actor.resume.remote(state)  # calls of one actor run in order, so before the first epoch
+        self.tell("on_trial_start", number, trial.config["params"], self._last_epoch.get(number, 0))
+
+    def reported(self, trial: Any, result: dict[str, Any]) -> None:
+        """An epoch is over: the journal has it, now keep the state."""
+        number, report = trial.config["number"], result["report"]
+        if report.state is not None:
+            self.checkpoints.write(number, report.state)
+            report.state = None
+        if report.error is None and report.epoch > self._last_epoch.get(number, 0):
+            self._last_epoch[number] = report.epoch
+            self.tell("on_epoch", number, trial.config["params"], report)
+
+    def recovered(self, trial: Any) -> None:
+        """A worker died and its trial starts anew from its last state."""
+        number = trial.config["number"]
+        self.tell("on_message", f"trial {number}: its worker died; it goes on in another")
+
+    def on_end(
+        self, number: int, state: TrialState, params: Mapping[str, Any], report: Report | None, reason: str | None
+    ) -> None:
+        """A trial has its state in the study."""
+        self.checkpoints.remove(number)
+        self._last_epoch.pop(number, None)
+        if report is not None and reason is not None and report.error is None:
+            report.error = reason
+        best = report.best_score if report is not None and math.isfinite(report.best_score) else None
+        validation = report.best_validation if report is not None else {}
+        shown = report if report is not None else Report(0, error=reason)
+        self.tell("on_trial_end", number, state.name, params, best, validation, shown)
+        self.table.update()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run is to end; from then on deaths of workers are ours."""
+        reason = self.stop.reason
+        if reason is not None and self._searcher is not None:
+            self._searcher.stopping = True
+        return reason is not None
+
+    def kill_actors(self) -> None:
+        """Do not wait for the epochs under way: their trials go on from their last states."""
+        for actor in self._actors.values():
+            with contextlib.suppress(Exception):
+                ray.kill(actor)
+        self._actors.clear()
+
+
+class _Stopper(Stopper):
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._events.stopping
+
+
+class _Callback(Callback):
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._events.started(trial)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._events.reported(trial, result)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._events.recovered(trial)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self._events.stopping:
+            self._events.kill_actors()
+
+    def get_state(self) -> None:
+        """Nothing for Tune's snapshots."""
+        return None

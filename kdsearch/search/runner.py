@@ -1,0 +1,388 @@
+"""A search: trials of an objective, chosen by Optuna, run and stopped early by Ray Tune, remembered in a journal.
+
+How a search is resumed. The journal is the only record: Tune's own snapshots are never read, because they lag behind,
+repeat finished trials and know nothing of rungs. A resumed search is a new Tune run for the trials that are missing.
+Trials that were running go on under their own numbers, from their last state where there is one, else from their
+start; none is lost, repeated or left RUNNING. The scheduler's books are filled from the journal's values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from kdsearch.errors import UserError
+from kdsearch.search.interrupt import Reason, StopRequest
+from kdsearch.search.objective import Objective
+from kdsearch.search.report import Listener
+from kdsearch.search.resources import Plan, make_plan
+from kdsearch.search.session import current_machine, ray_session
+from kdsearch.search.space import Space
+
+if TYPE_CHECKING:
+    import optuna
+
+    from kdsearch.search.record import Ranked
+
+__all__ = ["SearchResult", "SearchSettings", "check_settings", "output_lock", "run_search"]
+
+# A trial that was cut off this often without finishing one more epoch is taken to be what kills the search.
+_ATTEMPTS = 5
+# Times a trial's worker may die (killed, out of memory) before the trial has failed.
+_WORKER_DEATHS = 2
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How far a search goes, and on what.
+
+    Attributes:
+        output: folder of everything it leaves behind.
+        trials: wanted in total; a resumed search runs what is missing.
+        epochs: of a full trial.
+        concurrency: most trials at once, or ``"auto"``.
+        gpus_per_trial: share of a device, or ``"auto"``.
+        cpus_per_trial: threads of a trial.
+        peak_bytes: device memory a trial was measured to need.
+        time_budget_s: seconds after which the search ends; what is running can be resumed.
+        scheduler: ``asha``, ``hyperband``, ``median`` or ``none``.
+        sampler: ``tpe``, ``random``, ``gp``, ``cmaes`` or ``qmc``.
+        seed: of the sampler and of every trial: trials differ by their hyperparameters, not by luck.
+        grace: epochs before which no trial is stopped.
+        reduction: one trial in so many goes on at each rung.
+        resume: carry on with the study in ``output``.
+        address: of a Ray cluster; None starts Ray here.
+        identity: whatever else makes two searches the same (dataset, fingerprints); compared on resume.
+        checkpoint_every_s: least time between two states of a trial.
+    """
+
+    output: Path
+    trials: int
+    epochs: int
+    concurrency: int | Literal["auto"] = "auto"
+    gpus_per_trial: float | Literal["auto"] = "auto"
+    cpus_per_trial: float = 1
+    peak_bytes: int | None = None
+    time_budget_s: float | None = None
+    scheduler: str = "asha"
+    sampler: str = "tpe"
+    seed: int = 0
+    grace: int = 5
+    reduction: int = 3
+    resume: bool = False
+    address: str | None = None
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint_every_s: float = 2.0
+
+    def setup(self, space: Space) -> dict[str, Any]:
+        """What must agree for a search to be resumed."""
+        return {
+            **self.identity,
+            "loss": space.loss,
+            "prune": space.prune,
+            "fixed": dict(space.fixed),
+            "space": space.digest(),
+            "epochs": self.epochs,
+            "scheduler": self.scheduler,
+            "sampler": self.sampler,
+            "seed": self.seed,
+            "grace": min(self.grace, self.epochs),
+            "reduction": self.reduction,
+        }
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What became of a search.
+
+    Attributes:
+        output: its folder.
+        wanted: trials asked for.
+        completed, stopped, failed: trials by how they ended.
+        unfinished: trials cut off by the end of the search; a resumed one carries them on.
+        reason: why it ended before its last trial; None where it did not.
+        seconds: of this run.
+        trial_seconds: of all trials, also of earlier runs.
+        ranked: configurations, best first.
+    """
+
+    output: Path
+    wanted: int
+    completed: int
+    stopped: int
+    failed: int
+    unfinished: int
+    reason: Reason | None
+    seconds: float
+    trial_seconds: float
+    ranked: list[Ranked]
+
+    @property
+    def finished(self) -> int:
+        """Trials that have ended, however they did."""
+        return self.completed + self.stopped + self.failed
+
+
+def check_settings(settings: SearchSettings) -> None:
+    """Refuse what cannot be run, before Ray starts.
+
+    Raises:
+        UserError: one sentence.
+    """
+    from kdsearch.search.scheduler import SCHEDULERS, make_scheduler
+    from kdsearch.search.searcher import check_sampler
+
+    for name, least in (("trials", 1), ("epochs", 1), ("grace", 1), ("reduction", 2)):
+        if getattr(settings, name) < least:
+            raise UserError(f"{name}: wants at least {least}, not {getattr(settings, name)}")
+    if settings.scheduler not in SCHEDULERS:
+        make_scheduler(settings.scheduler, 1, 1, 2, 0)
+    check_sampler(settings.sampler)
+    if settings.time_budget_s is not None and settings.time_budget_s <= 0:
+        raise UserError(f"--time-budget: wants more than 0 seconds, not {settings.time_budget_s:g}")
+
+
+@contextlib.contextmanager
+def output_lock(output: Path) -> Iterator[None]:
+    """Hold an output folder for the time of a ``with``, made if it is not there; released also by SIGKILL.
+
+    Raises:
+        UserError: another search holds it, or it cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(output / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"another search is running in {output}: wait for it, or give another --output") from None
+    except OSError as error:
+        raise UserError(f"--output {output} cannot be written: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def run_search(
+    objective: Objective, space: Space, settings: SearchSettings, listeners: tuple[Listener, ...] = ()
+) -> SearchResult:
+    """Run a search to its end, or carry one on.
+
+    Args:
+        objective: what builds the trials; it goes to Ray's object store once.
+        space: what is searched.
+        settings: how far, and on what.
+        listeners: told of every event, in this process.
+
+    Returns:
+        What became of it, also when it was interrupted or its time was up.
+
+    Raises:
+        UserError: the output folder is in use, holds another search or cannot be written; the settings or the
+            resources asked for are impossible; the disk is full.
+    """
+    began = time.monotonic()
+    check_settings(settings)
+    output = settings.output.resolve()
+    with output_lock(output), StopRequest(settings.time_budget_s) as stop, _disk_errors(output):
+        if settings.address is None:
+            _plan(settings, settings.trials)
+        from kdsearch.search import study as studies
+
+        study = studies.open_study(output, settings.setup(space), settings.resume)
+        studies.close_decided(study)
+        run = _Run(objective, space, settings, output, study, stop, listeners, began)
+        if run.missing > 0:
+            with ray_session(settings.address):
+                stop.install()
+                run.start(_plan(settings, run.missing))
+        return run.result()
+
+
+def _plan(settings: SearchSettings, trials: int) -> Plan:
+    return make_plan(
+        current_machine(),
+        trials,
+        settings.concurrency,
+        settings.cpus_per_trial,
+        settings.gpus_per_trial,
+        settings.peak_bytes,
+    )
+
+
+class _Run:
+    """One Tune run for the trials that a study misses."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        space: Space,
+        settings: SearchSettings,
+        output: Path,
+        study: optuna.Study,
+        stop: StopRequest,
+        listeners: tuple[Listener, ...],
+        began: float,
+    ) -> None:
+        from optuna.trial import TrialState
+
+        from kdsearch.search import study as studies
+        from kdsearch.search.checkpoints import Checkpoints
+        from kdsearch.search.events import Events
+        from kdsearch.search.record import TABLE, TrialTable
+
+        self.objective, self.space, self.settings, self.output = objective, space, settings, output
+        self.study, self.stop, self.began = study, stop, began
+        finished = len(study.get_trials(deepcopy=False, states=studies.FINISHED))
+        self.missing = max(0, settings.trials - finished)
+        self.finished_before = finished
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self.cut_off = _fit_to_go_on(study, running, self.missing)
+        self.missing = max(0, settings.trials - len(study.get_trials(deepcopy=False, states=studies.FINISHED)))
+        studies.enqueue(study, space.known[: settings.trials])
+        self.checkpoints = Checkpoints(output / ".trials")
+        self.checkpoints.keep_only({t.number for t in self.cut_off})
+        self.table = TrialTable(study, output / TABLE, space.fixed)
+        self.events = Events(self.checkpoints, self.table, stop, listeners)
+        self.table.update(now=True)
+
+    def start(self, plan: Plan) -> None:
+        """Run the missing trials under Tune."""
+        import ray
+        from ray import tune
+
+        from kdsearch.search import study as studies
+        from kdsearch.search.scheduler import make_scheduler
+        from kdsearch.search.searcher import StudySearcher
+        from kdsearch.search.trainable import TrialActor
+
+        settings = self.settings
+        searcher = StudySearcher(
+            self.study,
+            self.space,
+            settings.sampler,
+            settings.seed,
+            settings.epochs,
+            self.missing,
+            self.cut_off,
+            self.events.on_end,
+        )
+        known = self.study.get_trials(deepcopy=False, states=(*studies.FINISHED, *{t.state for t in self.cut_off}))
+        scheduler = make_scheduler(
+            settings.scheduler,
+            settings.epochs,
+            settings.grace,
+            settings.reduction,
+            settings.seed,
+            [(t.number, t.intermediate_values) for t in known],
+        )
+        self.events.begin(searcher, self.settings.trials, self.finished_before, plan.concurrency, self.cut_off)
+        trainable = tune.with_parameters(
+            TrialActor,
+            objective=[ray.put(self.objective)],
+            epochs=settings.epochs,
+            cpus=plan.cpus,
+            gpus=plan.gpus,
+            memory_fraction=plan.memory_fraction,
+            checkpoint_every_s=settings.checkpoint_every_s,
+        )
+        storage = self.output / ".tune"
+        shutil.rmtree(storage, ignore_errors=True)
+        try:
+            tune.run(
+                trainable,
+                name="search",
+                storage_path=str(storage),
+                num_samples=self.missing,
+                search_alg=searcher,
+                scheduler=scheduler,
+                stop=self.events.stopper,
+                resources_per_trial={"cpu": plan.cpus, "gpu": plan.gpus},
+                max_concurrent_trials=plan.concurrency,
+                reuse_actors=True,
+                max_failures=_WORKER_DEATHS,
+                raise_on_failed_trial=False,
+                callbacks=[self.events.callback],
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+                verbose=0,
+            )
+        finally:
+            shutil.rmtree(storage, ignore_errors=True)
+
+    def result(self) -> SearchResult:
+        """Close the books."""
+        from optuna.trial import TrialState
+
+        from kdsearch.search.record import ranked
+        from kdsearch.search.study import outcome
+
+        trials = self.study.get_trials(deepcopy=False)
+        states = [t.state for t in trials]
+        unfinished = states.count(TrialState.RUNNING)
+        finished = sum(s.is_finished() for s in states)
+        result = SearchResult(
+            output=self.output,
+            wanted=self.settings.trials,
+            completed=states.count(TrialState.COMPLETE),
+            stopped=states.count(TrialState.PRUNED),
+            failed=states.count(TrialState.FAIL),
+            unfinished=unfinished,
+            reason=self.stop.reason if finished < self.settings.trials else None,
+            seconds=time.monotonic() - self.began,
+            trial_seconds=sum(outcome(t).get("seconds", 0.0) for t in trials),
+            ranked=ranked(self.study, self.space.fixed),
+        )
+        self.table.update(now=True)
+        if not unfinished:
+            self.checkpoints.clear()
+        self.events.tell("on_search_end", result)
+        return result
+
+
+def _fit_to_go_on(study: optuna.Study, running: list[Any], missing: int) -> list[Any]:
+    """The trials to carry on; those beyond what is wanted, and those that never get further, are failed."""
+    import optuna
+
+    from kdsearch.search.study import finish
+
+    kept = []
+    for frozen in running:
+        trial = optuna.Trial(study, frozen._trial_id)
+        epoch = max(frozen.intermediate_values, default=0)
+        starts = [*frozen.user_attrs.get("resumed_at", []), epoch]
+        if len(kept) >= missing:
+            from optuna.trial import TrialState
+
+            finish(trial, TrialState.FAIL, None, "cut off, and fewer trials were wanted on resuming")
+        elif starts[-_ATTEMPTS:] == [epoch] * _ATTEMPTS:
+            from optuna.trial import TrialState
+
+            finish(trial, TrialState.FAIL, None, f"the search died {_ATTEMPTS} times in epoch {epoch + 1} of this trial")
+        else:
+            trial.set_user_attr("resumed_at", starts)
+            kept.append(frozen)
+    return kept
+
+
+@contextlib.contextmanager
+def _disk_errors(output: Path) -> Iterator[None]:
+    """A full or failing disk is the user's to mend; the journal stays valid, and the search can be resumed."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+        if isinstance(error, UserError) or not (full or "No space left on device" in str(error)):
+            raise
+        reason = cause.strerror if isinstance(cause, OSError) else "no space left on device"
+        raise UserError(f"{output} cannot be written ({reason}): make room, then carry on with --resume") from error

@@ -1,0 +1,174 @@
+"""Optuna as Tune's search algorithm, with the states that Ray's own adapter does not tell.
+
+Ray's ``OptunaSearch`` calls a trial that the scheduler stopped COMPLETE, leaves one with a NaN RUNNING for ever and
+keeps a second copy of the study's state. This one keeps no state but the journal.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune.search import Searcher
+
+from kdsearch.command import suggestion
+from kdsearch.errors import UserError
+from kdsearch.search.report import Report
+from kdsearch.search.space import Parameter, Space
+from kdsearch.search.study import finish
+
+__all__ = ["SAMPLERS", "StudySearcher", "check_sampler"]
+
+# Packages a sampler needs beyond Optuna's own.
+SAMPLERS: Mapping[str, tuple[str, ...]] = {
+    "tpe": (),
+    "random": (),
+    "gp": ("scipy", "torch"),
+    "cmaes": ("cmaes",),
+    "qmc": ("scipy",),
+}
+# These have no state but the study's trials, so each suggestion can have its own seed.
+_STATELESS = ("tpe", "random", "gp")
+
+OnEnd = Callable[[int, TrialState, Mapping[str, Any], Report | None, str | None], None]
+
+
+def check_sampler(name: str) -> None:
+    """Refuse an unknown sampler, or one whose packages are absent.
+
+    Raises:
+        UserError: in one sentence.
+    """
+    if name not in SAMPLERS:
+        raise UserError(f"--sampler: {name!r} is not one of {', '.join(SAMPLERS)}{suggestion(name, SAMPLERS)}")
+    for package in SAMPLERS[name]:
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"--sampler {name} needs the package {package}: pip install {package}")
+
+
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """A seeded sampler; TPE is multivariate and counts running trials (``constant_liar``), as Optuna 5 has it."""
+    if name == "tpe":
+        return TPESampler(seed=seed)
+    if name == "random":
+        return RandomSampler(seed=seed)
+    if name == "gp":
+        return GPSampler(seed=seed)
+    if name == "cmaes":
+        return CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    return QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False, warn_asynchronous_seeding=False)
+
+
+class StudySearcher(Searcher):
+    """Hands out trials of a study: those cut off by a crash first, then queued points, then new suggestions.
+
+    Args:
+        study: the journal's study.
+        space: what is searched.
+        sampler: one of :data:`SAMPLERS`.
+        seed: of the sampler.
+        epochs: of a full trial; one that got there is COMPLETE.
+        wanted: trials to hand out.
+        cut_off: RUNNING trials to carry on, under their own numbers.
+        on_end: told of each trial that ends.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        space: Space,
+        sampler: str,
+        seed: int,
+        epochs: int,
+        wanted: int,
+        cut_off: Sequence[FrozenTrial],
+        on_end: OnEnd,
+    ) -> None:
+        super().__init__(metric="score", mode="min")
+        self.study = study
+        self.stopping = False
+        self._space, self._sampler, self._seed, self._epochs = space, sampler, seed, epochs
+        self._wanted, self._given = wanted, 0
+        self._cut_off = list(cut_off)
+        self._on_end = on_end
+        self._live: dict[str, optuna.Trial] = {}
+        self._reports: dict[str, Report] = {}
+        self._told: dict[str, set[int]] = {}
+        if sampler not in _STATELESS:
+            study.sampler = make_sampler(sampler, seed)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's config: its number, hyperparameters and seed."""
+        if self.stopping or self._given >= self._wanted:
+            return Searcher.FINISHED
+        if self._sampler in _STATELESS:
+            # Seeded by the number of trials, so that a suggestion depends on the study and not on how often the
+            # search was interrupted; one seed for all would repeat the first draws after each resume.
+            count = len(self.study.get_trials(deepcopy=False))
+            self.study.sampler = make_sampler(self._sampler, _mixed(self._seed, count))
+        frozen = self._cut_off.pop(0) if self._cut_off else None
+        trial = optuna.Trial(self.study, frozen._trial_id) if frozen else self.study.ask()
+        params = {p.name: _suggest(trial, p) for p in self._space.parameters}
+        trial.set_user_attr("tune_id", trial_id)
+        if frozen is None:
+            trial.set_user_attr("seed", self._seed)
+        self._given += 1
+        self._live[trial_id] = trial
+        self._told[trial_id] = set(frozen.intermediate_values) if frozen else set()
+        return {"number": trial.number, "params": self._space.full(params), "seed": self._seed}
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Report the best score so far under the epoch; an epoch repeated after a crash is not reported again."""
+        trial, report = self._live.get(trial_id), result["report"]
+        if trial is None:
+            return
+        self._reports[trial_id] = report
+        if math.isfinite(report.best_score) and report.epoch not in self._told[trial_id]:
+            self._told[trial_id].add(report.epoch)
+            trial.report(report.best_score, report.epoch)
+
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
+        """Give the trial its state. Events of trials that have one are ignored, as are deaths while stopping."""
+        trial = self._live.get(trial_id)
+        if trial is None or (self.stopping and (error or not result)):
+            return
+        del self._live[trial_id]
+        report = result["report"] if result else self._reports.get(trial_id)
+        reason = None
+        if error or not result or report is None:
+            state, reason = TrialState.FAIL, "its worker died"
+        elif report.error is not None:
+            state, reason = TrialState.FAIL, report.error
+        elif not math.isfinite(report.score):
+            state, reason = TrialState.FAIL, f"diverged in epoch {report.epoch}"
+        else:
+            state = TrialState.COMPLETE if report.epoch >= self._epochs else TrialState.PRUNED
+        finish(trial, state, report, reason)
+        self._reports.pop(trial_id, None)
+        self._on_end(trial.number, state, self._space.full(trial.params), report, reason)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the journal holds it all."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: a resumed search opens the journal."""
+
+
+def _suggest(trial: optuna.Trial, parameter: Parameter) -> Any:
+    if parameter.choices:
+        return trial.suggest_categorical(parameter.name, list(parameter.choices))
+    assert parameter.low is not None
+    assert parameter.high is not None
+    if parameter.integer:
+        return trial.suggest_int(parameter.name, int(parameter.low), int(parameter.high), log=parameter.log)
+    return trial.suggest_float(parameter.name, parameter.low, parameter.high, log=parameter.log)
+
+
+def _mixed(seed: int, number: int) -> int:
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

@@ -1,0 +1,212 @@
+"""Search spaces: what ``search_spaces/*.toml`` declare, checked before anything starts.
+
+The format is documented in ``search_spaces/README.md``. Nothing here imports ray, optuna or torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kdsearch.command import suggestion
+from kdsearch.errors import UserError
+
+__all__ = ["Defaults", "Parameter", "Range", "Space", "find", "load"]
+
+Value = bool | int | float | str
+
+
+class Range(NamedTuple):
+    """What a hyperparameter may be at all, both ends included."""
+
+    low: float
+    high: float
+
+
+# Those of the training itself, which every loss has.
+TRAINING = {"batch_size": Range(1, 1_000_000), "learning_rate": Range(1e-12, 1e6)}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One searched hyperparameter: either a range or a list of choices.
+
+    Attributes:
+        name: as the loss or the training declares it.
+        low, high: both included; ``None`` for choices.
+        log: sample the logarithm evenly.
+        integer: whole numbers only.
+        choices: the values to choose from; empty for a range.
+    """
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    integer: bool = False
+    choices: tuple[Value, ...] = ()
+
+    def holds(self, value: Value) -> bool:
+        """Whether a value lies in the range or among the choices."""
+        if self.choices:
+            return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in self.choices)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        assert self.low is not None
+        assert self.high is not None
+        return self.low <= value <= self.high and (not self.integer or float(value).is_integer())
+
+    def describe(self) -> str:
+        """The range or the choices in words."""
+        if self.choices:
+            return "one of " + ", ".join(map(str, self.choices))
+        return f"{self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """How far a search of this dataset goes unless the command says otherwise.
+
+    Attributes:
+        trials: wanted in total.
+        epochs: of a full trial.
+        grace: epochs before which no trial is stopped.
+        reduction: one trial in so many goes on at each rung.
+        confirm: ``"KxS"``, K configurations with S seeds each.
+        teacher_epochs: ``None`` for as many as ``epochs``.
+        teacher_run_length: consecutive windows drawn together when the teacher is trained.
+    """
+
+    trials: int = 64
+    epochs: int = 50
+    grace: int = 5
+    reduction: int = 3
+    confirm: str = "3x3"
+    teacher_epochs: int | None = None
+    teacher_run_length: int = 1
+
+
+@dataclass(frozen=True)
+class Space:
+    """The space of one loss on one dataset.
+
+    Attributes:
+        loss: name of the loss.
+        parameters: what is searched.
+        known: points tried first, each with exactly the searched parameters.
+        fixed: what ``--set`` took out of the search.
+        defaults: length of the search.
+        source: the file it was read from.
+        prune: pruned percent, ``None`` when nothing is pruned.
+    """
+
+    loss: str
+    parameters: tuple[Parameter, ...]
+    known: tuple[Mapping[str, Value], ...] = ()
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+    defaults: Defaults = Defaults()
+    source: str = ""
+    prune: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the searched parameters."""
+        return tuple(p.name for p in self.parameters)
+
+    def full(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """Searched and fixed hyperparameters together: what a trial is built from."""
+        return {**params, **self.fixed}
+
+    def fix(self, values: Mapping[str, Value]) -> Space:
+        """Take parameters out of the search and give them a value, which may lie outside their range.
+
+        Raises:
+            UserError: the loss has no such hyperparameter, or a number was wanted.
+        """
+        names = [*self.names, *self.fixed]
+        for name, value in values.items():
+            if name not in names:
+                known = ", ".join(sorted(names))
+                raise UserError(
+                    f"--set {name}: the loss {self.loss} has no hyperparameter {name}, only {known}{suggestion(name, names)}"
+                )
+            parameter = next((p for p in self.parameters if p.name == name), None)
+            numeric = parameter is None or not parameter.choices or not isinstance(parameter.choices[0], str)
+            if numeric and (isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value)):
+                raise UserError(f"--set {name}: wants a number, not {value!r}")
+        parameters = tuple(p for p in self.parameters if p.name not in values)
+        known_points: list[Mapping[str, Value]] = []
+        for point in self.known:
+            kept = {k: v for k, v in point.items() if k not in values}
+            if kept and kept not in known_points:
+                known_points.append(kept)
+        return replace(self, parameters=parameters, known=tuple(known_points), fixed={**self.fixed, **values})
+
+    def digest(self) -> str:
+        """Names a space by what is searched and fixed; the known points and lengths do not count."""
+        content = [self.loss, self.prune, [vars(p) for p in self.parameters], sorted(self.fixed.items())]
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=list).encode()).hexdigest()[:16]
+
+
+def find(stem: str) -> Path:
+    """The file of a space that comes with kdsearch: top folder of a checkout, or inside an installed package.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    package = Path(__file__).resolve().parents[1]
+    folders = [package.parent / "search_spaces", package / "_search_spaces"]
+    for folder in folders:
+        if (folder / f"{stem}.toml").is_file():
+            return folder / f"{stem}.toml"
+    known = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.toml")})
+    raise UserError(f"there is no search space {stem!r}, only {', '.join(known) or 'none'}; --space FILE names your own")
+
+
+def load(
+    path: str | Path,
+    loss: str,
+    prune: str | int | None = None,
+    declared: Mapping[str, tuple[float, float]] | None = None,
+) -> Space:
+    """Read the space of one loss from a file and check it.
+
+    Args:
+        path: a TOML file; see :func:`find` for those that come with kdsearch.
+        loss: name of the loss, whose section is read.
+        prune: pruned percent; its section's entries replace those of the loss.
+        declared: hyperparameters of the loss with the range each may have; default: what the loss registry says.
+
+    Raises:
+        UserError: one sentence that names the file, the section and the entry.
+    """
+    from kdsearch.search import _space_file
+
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
+    except OSError as error:
+        raise UserError(f"search space {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"search space {path}: is not UTF-8 text (byte {error.start})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"search space {path}: is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"search space {path}: is nested too deeply") from error
+    return _space_file.read(content, path, loss, None if prune is None else str(prune), declared)
+
+
+def points(values: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Value], ...]:
+    """Points as a tuple without repetitions, in order."""
+    kept: list[Mapping[str, Value]] = []
+    for value in values:
+        if value not in kept:
+            kept.append(value)
+    return tuple(kept)
