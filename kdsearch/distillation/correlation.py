@@ -14,13 +14,14 @@ means over the run's windows, so a step that many windows share counts once for 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kdsearch.distillation import _kernels
+from kdsearch.distillation import _kernels, _passes
 from kdsearch.distillation.packed import CorrelationRows, PackedCorrelation
 
 __all__ = [
@@ -82,27 +83,35 @@ def temporal_pairs(features: Tensor, lags: int) -> Tensor:
     return out
 
 
-def steps_weight(steps: int, run: int = 1) -> list[float]:
-    """Weight of each of ``steps`` time steps in a mean over a run's windows: in how many of them it lies, over all.
+def steps_weight(feature: Tensor, run: int = 1) -> Tensor:
+    """Weight ``[T]`` of each step of ``feature [B, T, ...]`` in a mean over a run's windows; the weights sum to 1.
 
-    The weights sum to 1.
+    A step counts as often as windows contain it.
     """
+    # Kept on the device: a copy from the host in every step would wait for it.
+    return _steps_weight(feature.shape[1], run, feature.dtype, feature.device)
+
+
+@lru_cache(maxsize=64)
+def _steps_weight(steps: int, run: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     window = steps - run + 1
     counts = [min(t, run - 1) - max(0, t - window + 1) + 1 for t in range(steps)]
-    return [count / (run * window) for count in counts]
+    return torch.tensor([count / (run * window) for count in counts], dtype=dtype, device=device)
 
 
-def _pairs_weight(steps: int, run: int) -> list[list[float]]:
-    """The same for pairs (step, lag) in time, ``[steps][window - 1]``; zero where no window holds both ends."""
+@lru_cache(maxsize=64)
+def _pairs_weight(steps: int, run: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The same for pairs (step, lag) in time, ``[steps, window - 1]``; zero where no window holds both ends."""
     window = steps - run + 1
     n_pairs = window * (window - 1) // 2
-    return [
+    weight = [
         [
             max(0, min(i, run - 1) - max(0, i + lag - window + 1) + 1) / (run * n_pairs) if i + lag < steps else 0.0
             for lag in range(1, window)
         ]
         for i in range(steps)
     ]
+    return torch.tensor(weight, dtype=dtype, device=device)
 
 
 def spatial_correlation_loss(student: Tensor, teacher: Tensor | CorrelationRows, run: int = 1) -> Tensor:
@@ -116,12 +125,12 @@ def spatial_correlation_loss(student: Tensor, teacher: Tensor | CorrelationRows,
     Returns:
         Scalar, differentiable once with respect to ``student``.
     """
-    batch, steps, n, _ = _checked(student, teacher, run)
+    batch, _, n, _ = _checked(student, teacher, run)
     if n < 2:
         raise ValueError("a spatial correlation needs at least two nodes")
     share = 1.0 / (batch * (n * (n - 1) // 2))
-    weight = torch.tensor(steps_weight(steps, run), dtype=student.dtype).mul_(share).to(student.device)
-    loss: Tensor = _Spatial.apply(student, teacher, weight.repeat(batch))  # type: ignore[no-untyped-call]
+    weight = (steps_weight(student, run) * share).repeat(batch)
+    loss: Tensor = _Spatial.apply(student, teacher, weight)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -142,7 +151,7 @@ def temporal_correlation_loss(student: Tensor, teacher: Tensor | CorrelationRows
         raise ValueError("a temporal correlation needs windows of at least two time steps")
     if isinstance(teacher, CorrelationRows) and teacher.bank.values.shape[1] < lags:
         raise ValueError(f"the bank holds {teacher.bank.values.shape[1]} lags, a window needs {lags}")
-    weight = torch.tensor(_pairs_weight(steps, run), dtype=student.dtype).div_(batch * n).to(student.device)
+    weight = _pairs_weight(steps, run, student.dtype, student.device) / (batch * n)
     loss: Tensor = _Temporal.apply(student, teacher, weight)  # type: ignore[no-untyped-call]
     return loss
 
@@ -204,7 +213,7 @@ class _Temporal(torch.autograd.Function):
             _kernels.each_row(_kernels.temporal_pass, batch, *arrays)
             loss = sums.sum().to(student.dtype)
         else:
-            loss, grad = _temporal_pass(x, teacher, weight)
+            loss, grad = _passes.temporal(x, teacher, weight)
         ctx.save_for_backward(grad.transpose(2, 3))
         return loss
 
@@ -221,38 +230,9 @@ def _arrays(x: Tensor, bank: PackedCorrelation, rows: Tensor, *more: Tensor) -> 
 
 def _spatial_pass(x: Tensor, bank: PackedCorrelation, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted sum over pairs of each row and its gradient: ``x [R, C, N], rows [R], weight [R] -> [R], [R, C, N]``."""
-    if _kernels.usable(x):
-        x = x.contiguous()
-        sums, grad = torch.empty(len(x), dtype=torch.float64), torch.zeros_like(x)
-        _kernels.each_row(_kernels.spatial_pass, len(x), *_arrays(x, bank, rows, weight, sums, grad))
-        return sums, grad
-    channels, n = x.shape[1:]
-    sums, grad = torch.zeros_like(weight, dtype=torch.float64), torch.zeros_like(x)
-    known = bank.values[rows], bank.scale[rows, None].to(x.dtype)
-    base = 0
-    for i in range(n - 1):  # one node against all later ones: temporaries of [R, C, N]
-        d = x[:, :, i, None] - x[:, :, i + 1 :]
-        error = d.abs().mean(dim=1) - known[0][:, base : base + n - 1 - i] * known[1]
-        sums += (error * error).sum(dim=1)
-        slope = (error * (2.0 / channels) * weight[:, None])[:, None] * d.sign()
-        grad[:, :, i] += slope.sum(dim=2)
-        grad[:, :, i + 1 :] -= slope
-        base += n - 1 - i
-    return sums * weight, grad
-
-
-def _temporal_pass(x: Tensor, teacher: CorrelationRows, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """``x [B, T, C, N], weight [T, lags] -> loss, gradient [B, T, C, N]``."""
-    steps, channels = x.shape[1:3]
-    loss, grad = x.new_zeros(()), torch.zeros_like(x)
-    for lag in range(1, weight.shape[1] + 1):
-        rows = teacher.rows[:, :-lag]
-        known = teacher.bank.values[rows, lag - 1] * teacher.bank.scale[rows, None].to(x.dtype)
-        d = x[:, :-lag] - x[:, lag:]
-        error = d.abs().mean(dim=2) - known
-        share = weight[: steps - lag, lag - 1, None]
-        loss = loss + (error * error * share).sum()
-        slope = (error * share * (2.0 / channels))[:, :, None] * d.sign()
-        grad[:, :-lag] += slope
-        grad[:, lag:] -= slope
-    return loss, grad
+    if not _kernels.usable(x):
+        return _passes.spatial(x, bank, rows, weight)
+    x = x.contiguous()
+    sums, grad = torch.empty(len(x), dtype=torch.float64), torch.zeros_like(x)
+    _kernels.each_row(_kernels.spatial_pass, len(x), *_arrays(x, bank, rows, weight, sums, grad))
+    return sums, grad

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -240,3 +240,20 @@ def prediction_of(teacher: Features | TeacherBatch | None) -> Tensor:
     if teacher is None:
         raise ValueError("this loss reads a teacher's prediction and was given no teacher")
     return teacher.prediction.detach()
+
+
+def temporal_feature(teacher: Features | TeacherBatch | None, layer: int) -> Tensor:
+    """The teacher's output of one temporal layer, without gradient."""
+    return _held(teacher.temporal if teacher is not None else (), layer)
+
+
+def spatial_feature(teacher: Features | TeacherBatch | None, layer: int) -> Tensor:
+    """The teacher's output of one spatial layer, without gradient."""
+    return _held(teacher.spatial if teacher is not None else (), layer)
+
+
+def _held(features: Sequence[Tensor | None], layer: int) -> Tensor:
+    feature = features[layer] if layer < len(features) else None
+    if feature is None:
+        raise ValueError(f"this loss reads the teacher's layer {layer}, which it was not given")
+    return feature.detach()

@@ -7,37 +7,28 @@ task term is the squared error to the target with weight 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from kdsearch.distillation.correlation import steps_weight
-from kdsearch.distillation.losses.base import Hyperparameter, Loss, LossTerms, Needs, Scale, masked_mean, run_length
+from kdsearch.distillation.losses.base import (
+    Hyperparameter,
+    Loss,
+    LossTerms,
+    Needs,
+    Scale,
+    masked_mean,
+    run_length,
+    spatial_feature,
+    temporal_feature,
+)
 from kdsearch.distillation.teacher_batch import TeacherBatch
 from kdsearch.models.stgcn import Features
 
-__all__ = ["AttentionTransfer", "FitNet", "NeuronSelectivity", "spatial_feature", "temporal_feature"]
+__all__ = ["AttentionTransfer", "FitNet", "NeuronSelectivity"]
 
 # Added to squared norms: a channel that is silent at all nodes must not send an endless gradient.
 _EPSILON = 1e-12
-
-
-def temporal_feature(teacher: Features | TeacherBatch | None, layer: int) -> Tensor:
-    """The teacher's output of one temporal layer, without gradient."""
-    return _held(teacher.temporal if teacher is not None else (), layer)
-
-
-def spatial_feature(teacher: Features | TeacherBatch | None, layer: int) -> Tensor:
-    """The teacher's output of one spatial layer, without gradient."""
-    return _held(teacher.spatial if teacher is not None else (), layer)
-
-
-def _held(features: Sequence[Tensor | None], layer: int) -> Tensor:
-    feature = features[layer] if layer < len(features) else None
-    if feature is None:
-        raise ValueError(f"this loss reads the teacher's layer {layer}, which it was not given")
-    return feature.detach()
 
 
 class _FeatureLoss(Loss):
@@ -66,8 +57,7 @@ class _FeatureLoss(Loss):
 
 def _over_windows(values: Tensor, run: int) -> Tensor:
     """Mean of ``values [B, T]`` over the windows of a run, in which inner steps count more often."""
-    weight = torch.tensor(steps_weight(values.shape[1], run), dtype=values.dtype, device=values.device)
-    return (values * weight).sum(dim=1).mean()
+    return (values * steps_weight(values, run)).sum(dim=1).mean()
 
 
 class FitNet(_FeatureLoss, name="fitnet"):

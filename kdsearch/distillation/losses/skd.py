@@ -8,8 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from kdsearch.distillation.graph_matching import graph_matching_loss
-from kdsearch.distillation.losses.base import Hyperparameter, Loss, LossTerms, Needs, masked_mean, run_length
-from kdsearch.distillation.losses.features import temporal_feature
+from kdsearch.distillation.losses.base import (
+    Hyperparameter,
+    Loss,
+    LossTerms,
+    Needs,
+    masked_mean,
+    run_length,
+    temporal_feature,
+)
 from kdsearch.distillation.teacher_batch import TeacherBatch
 from kdsearch.models.stgcn import Features
 
