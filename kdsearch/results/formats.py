@@ -170,7 +170,7 @@ def _csv(tables: Sequence[Table]) -> str:
     writer.writerow(heads)
     for table in tables:
         for row in table.rows:
-            line: list[object] = [table.dataset]
+            line: list[object] = [_field(table.dataset)]
             for column in columns.values():
                 cell = row.get(column.key)
                 if column.figure:
@@ -185,8 +185,9 @@ def _csv(tables: Sequence[Table]) -> str:
 def _field(cell: Cell) -> object:
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return ""
-    if isinstance(cell, Label):
-        return cell.plain
+    if isinstance(cell, (Label, str)):
+        # The csv module of Python 3.11 does not quote a lone carriage return.
+        return _printable(cell.plain if isinstance(cell, Label) else cell)
     return repr(cell) if isinstance(cell, float) else cell
 
 
