@@ -61,6 +61,3 @@ class StopRequest:
         self._signalled = True
         name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
         os.write(sys.stderr.fileno(), f"\n{name}: ending, everything is kept; once more ends at once\n".encode())
-
-
-

@@ -85,7 +85,7 @@ def trials_frame(study: optuna.Study, fixed: Mapping[str, Any] | None = None) ->
     return frame
 
 
-_COLUMNS = {
+_COLUMNS: dict[str, Any] = {
     "number": "int64",
     "state": "str",
     "score": "float64",

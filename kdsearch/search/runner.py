@@ -8,167 +8,28 @@ start; none is lost, repeated or left RUNNING. The scheduler's books are filled 
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from kdsearch.errors import UserError
-from kdsearch.search.interrupt import Reason, StopRequest
+from kdsearch.search.interrupt import StopRequest
 from kdsearch.search.objective import Objective
 from kdsearch.search.report import Listener
 from kdsearch.search.resources import Plan, make_plan
 from kdsearch.search.session import current_machine, ray_session
+from kdsearch.search.settings import SearchResult, SearchSettings, check_settings, disk_errors, output_lock
 from kdsearch.search.space import Space
 
 if TYPE_CHECKING:
     import optuna
 
-    from kdsearch.search.record import Ranked
-
-__all__ = ["SearchResult", "SearchSettings", "check_settings", "output_lock", "run_search"]
+__all__ = ["SearchResult", "SearchSettings", "run_search"]
 
 # A trial that was cut off this often without finishing one more epoch is taken to be what kills the search.
 _ATTEMPTS = 5
 # Times a trial's worker may die (killed, out of memory) before the trial has failed.
 _WORKER_DEATHS = 2
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """How far a search goes, and on what.
-
-    Attributes:
-        output: folder of everything it leaves behind.
-        trials: wanted in total; a resumed search runs what is missing.
-        epochs: of a full trial.
-        concurrency: most trials at once, or ``"auto"``.
-        gpus_per_trial: share of a device, or ``"auto"``.
-        cpus_per_trial: threads of a trial.
-        peak_bytes: device memory a trial was measured to need.
-        time_budget_s: seconds after which the search ends; what is running can be resumed.
-        scheduler: ``asha``, ``hyperband``, ``median`` or ``none``.
-        sampler: ``tpe``, ``random``, ``gp``, ``cmaes`` or ``qmc``.
-        seed: of the sampler and of every trial: trials differ by their hyperparameters, not by luck.
-        grace: epochs before which no trial is stopped.
-        reduction: one trial in so many goes on at each rung.
-        resume: carry on with the study in ``output``.
-        address: of a Ray cluster; None starts Ray here.
-        identity: whatever else makes two searches the same (dataset, fingerprints); compared on resume.
-        checkpoint_every_s: least time between two states of a trial.
-    """
-
-    output: Path
-    trials: int
-    epochs: int
-    concurrency: int | Literal["auto"] = "auto"
-    gpus_per_trial: float | Literal["auto"] = "auto"
-    cpus_per_trial: float = 1
-    peak_bytes: int | None = None
-    time_budget_s: float | None = None
-    scheduler: str = "asha"
-    sampler: str = "tpe"
-    seed: int = 0
-    grace: int = 5
-    reduction: int = 3
-    resume: bool = False
-    address: str | None = None
-    identity: Mapping[str, Any] = field(default_factory=dict)
-    checkpoint_every_s: float = 2.0
-
-    def setup(self, space: Space) -> dict[str, Any]:
-        """What must agree for a search to be resumed."""
-        return {
-            **self.identity,
-            "loss": space.loss,
-            "prune": space.prune,
-            "fixed": dict(space.fixed),
-            "space": space.digest(),
-            "epochs": self.epochs,
-            "scheduler": self.scheduler,
-            "sampler": self.sampler,
-            "seed": self.seed,
-            "grace": min(self.grace, self.epochs),
-            "reduction": self.reduction,
-        }
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What became of a search.
-
-    Attributes:
-        output: its folder.
-        wanted: trials asked for.
-        completed, stopped, failed: trials by how they ended.
-        unfinished: trials cut off by the end of the search; a resumed one carries them on.
-        reason: why it ended before its last trial; None where it did not.
-        seconds: of this run.
-        trial_seconds: of all trials, also of earlier runs.
-        ranked: configurations, best first.
-    """
-
-    output: Path
-    wanted: int
-    completed: int
-    stopped: int
-    failed: int
-    unfinished: int
-    reason: Reason | None
-    seconds: float
-    trial_seconds: float
-    ranked: list[Ranked]
-
-    @property
-    def finished(self) -> int:
-        """Trials that have ended, however they did."""
-        return self.completed + self.stopped + self.failed
-
-
-def check_settings(settings: SearchSettings) -> None:
-    """Refuse what cannot be run, before Ray starts.
-
-    Raises:
-        UserError: one sentence.
-    """
-    from kdsearch.search.scheduler import SCHEDULERS, make_scheduler
-    from kdsearch.search.searcher import check_sampler
-
-    for name, least in (("trials", 1), ("epochs", 1), ("grace", 1), ("reduction", 2)):
-        if getattr(settings, name) < least:
-            raise UserError(f"{name}: wants at least {least}, not {getattr(settings, name)}")
-    if settings.scheduler not in SCHEDULERS:
-        make_scheduler(settings.scheduler, 1, 1, 2, 0)
-    check_sampler(settings.sampler)
-    if settings.time_budget_s is not None and settings.time_budget_s <= 0:
-        raise UserError(f"--time-budget: wants more than 0 seconds, not {settings.time_budget_s:g}")
-
-
-@contextlib.contextmanager
-def output_lock(output: Path) -> Iterator[None]:
-    """Hold an output folder for the time of a ``with``, made if it is not there; released also by SIGKILL.
-
-    Raises:
-        UserError: another search holds it, or it cannot be written.
-    """
-    from filelock import FileLock, Timeout
-
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(output / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise UserError(f"another search is running in {output}: wait for it, or give another --output") from None
-    except OSError as error:
-        raise UserError(f"--output {output} cannot be written: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def run_search(
@@ -192,7 +53,7 @@ def run_search(
     began = time.monotonic()
     check_settings(settings)
     output = settings.output.resolve()
-    with output_lock(output), StopRequest(settings.time_budget_s) as stop, _disk_errors(output):
+    with output_lock(output), StopRequest(settings.time_budget_s) as stop, disk_errors(output):
         if settings.address is None:
             _plan(settings, settings.trials)
         from kdsearch.search import study as studies
@@ -350,39 +211,22 @@ class _Run:
 def _fit_to_go_on(study: optuna.Study, running: list[Any], missing: int) -> list[Any]:
     """The trials to carry on; those beyond what is wanted, and those that never get further, are failed."""
     import optuna
+    from optuna.trial import TrialState
 
     from kdsearch.search.study import finish
 
-    kept = []
+    kept: list[Any] = []
     for frozen in running:
         trial = optuna.Trial(study, frozen._trial_id)
         epoch = max(frozen.intermediate_values, default=0)
         starts = [*frozen.user_attrs.get("resumed_at", []), epoch]
         if len(kept) >= missing:
-            from optuna.trial import TrialState
-
             finish(trial, TrialState.FAIL, None, "cut off, and fewer trials were wanted on resuming")
         elif starts[-_ATTEMPTS:] == [epoch] * _ATTEMPTS:
-            from optuna.trial import TrialState
-
-            finish(trial, TrialState.FAIL, None, f"the search died {_ATTEMPTS} times in epoch {epoch + 1} of this trial")
+            finish(
+                trial, TrialState.FAIL, None, f"the search died {_ATTEMPTS} times in epoch {epoch + 1} of this trial"
+            )
         else:
             trial.set_user_attr("resumed_at", starts)
             kept.append(frozen)
     return kept
-
-
-@contextlib.contextmanager
-def _disk_errors(output: Path) -> Iterator[None]:
-    """A full or failing disk is the user's to mend; the journal stays valid, and the search can be resumed."""
-    try:
-        yield
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__cause__ or cause.__context__
-        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-        if isinstance(error, UserError) or not (full or "No space left on device" in str(error)):
-            raise
-        reason = cause.strerror if isinstance(cause, OSError) else "no space left on device"
-        raise UserError(f"{output} cannot be written ({reason}): make room, then carry on with --resume") from error

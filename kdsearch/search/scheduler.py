@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
@@ -123,7 +123,8 @@ class Median(MedianStoppingRule):
         key, epoch = _key(trial.config["number"]), result["epoch"]
         # An epoch repeated after a crash replaces its first entry.
         self._results[key] = [entry for entry in self._results[key] if entry["epoch"] < epoch]
-        return str(super().on_trial_result(tune_controller, key, {"epoch": epoch, "score": result["score"]}))
+        kept = {"epoch": epoch, "score": result["score"]}
+        return str(super().on_trial_result(tune_controller, cast(Any, key), kept))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> None:
         """Enter the last value, once."""

@@ -103,7 +103,7 @@ class StudySearcher(Searcher):
         if sampler not in _STATELESS:
             study.sampler = make_sampler(sampler, seed)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """The next trial's config: its number, hyperparameters and seed."""
         if self.stopping or self._given >= self._wanted:
             return Searcher.FINISHED

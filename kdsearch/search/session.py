@@ -97,7 +97,9 @@ def _join(address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level=logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0][:200]})") from error
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0][:200]})"
+        ) from error
 
 
 def _folder() -> str | None:

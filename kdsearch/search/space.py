@@ -55,7 +55,9 @@ class Parameter:
     def holds(self, value: Value) -> bool:
         """Whether a value lies in the range or among the choices."""
         if self.choices:
-            return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in self.choices)
+            return any(
+                value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in self.choices
+            )
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         assert self.low is not None
@@ -133,9 +135,8 @@ class Space:
         for name, value in values.items():
             if name not in names:
                 known = ", ".join(sorted(names))
-                raise UserError(
-                    f"--set {name}: the loss {self.loss} has no hyperparameter {name}, only {known}{suggestion(name, names)}"
-                )
+                near = suggestion(name, names)
+                raise UserError(f"--set {name}: the loss {self.loss} has no hyperparameter {name}, only {known}{near}")
             parameter = next((p for p in self.parameters if p.name == name), None)
             numeric = parameter is None or not parameter.choices or not isinstance(parameter.choices[0], str)
             if numeric and (isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value)):
@@ -166,7 +167,9 @@ def find(stem: str) -> Path:
         if (folder / f"{stem}.toml").is_file():
             return folder / f"{stem}.toml"
     known = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.toml")})
-    raise UserError(f"there is no search space {stem!r}, only {', '.join(known) or 'none'}; --space FILE names your own")
+    raise UserError(
+        f"there is no search space {stem!r}, only {', '.join(known) or 'none'}; --space FILE names your own"
+    )
 
 
 def load(

@@ -141,7 +141,9 @@ def _storage(path: Path) -> JournalStorage:
     try:
         return JournalStorage(JournalFileBackend(str(path)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged and cannot be read ({type(error).__name__}); give another --output") from error
+        raise UserError(
+            f"{path} is damaged and cannot be read ({type(error).__name__}); give another --output"
+        ) from error
     except OSError as error:
         raise UserError(f"{path} cannot be opened: {error.strerror or error}") from error
 

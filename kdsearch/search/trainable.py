@@ -33,7 +33,7 @@ class TrialActor(tune.Trainable):
     Whatever a trial raises ends that trial, with the reason in its report, and leaves the actor fit for the next.
     """
 
-    def setup(
+    def setup(  # type: ignore[override]
         self,
         config: dict[str, Any],
         objective: list[Any],
