@@ -55,7 +55,6 @@ _TEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
 }
 # Escaped where they would start markup inside a line or end a cell; "_" within a word does neither.
 _MARKDOWN = {char: f"\\{char}" for char in "\\`*<>|[]"}

@@ -213,7 +213,6 @@ def read_tex(text: str) -> str:
         "textless": "<",
         "textgreater": ">",
         "textbar": "|",
-        "textquotedbl": '"',
     }
     out, i = [], 0
     while i < len(text):
