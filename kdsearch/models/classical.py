@@ -1,0 +1,62 @@
+"""Classical forecasters: the rows that every neural one must beat (SPEC section 3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kdsearch.data import Windows
+
+__all__ = ["CopyLast", "RidgeAR"]
+
+
+class CopyLast:
+    """Forecasts every step as the last reading."""
+
+    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, None]:
+        """``[B, n_his, N] -> [B, steps, N]``, z-scored."""
+        return x[:, -1:].expand(-1, steps, -1), None
+
+
+class RidgeAR:
+    """Autoregression of the window's ``n_his`` readings on the next one, rolled out like the networks.
+
+    Every sensor has coefficients and an intercept of its own, fitted in float64 by ridge regression (Hoerl & Kennard
+    1970) on the training windows, the penalty spreading over coefficients only.
+
+    Args:
+        windows: training windows.
+        penalty: ridge penalty relative to the number of windows.
+    """
+
+    def __init__(self, windows: Windows, penalty: float = 1e-3) -> None:
+        n_his = windows.n_his
+        # [W, n_his + 1, N] would be 13 copies of the data: sum the moments day by day instead.
+        n = windows.days.shape[-1]
+        moments = torch.zeros(n, n_his + 2, n_his + 2, dtype=torch.float64)
+        for d in range(windows.days.shape[0]):
+            day = windows.days[d].double().cpu()  # [S, N]
+            taps = day.unfold(0, n_his + 1, 1).permute(1, 0, 2)  # [N, S - n_his, n_his + 1]
+            ones = torch.ones(*taps.shape[:2], 1, dtype=torch.float64)
+            rows = torch.cat((ones, taps), dim=-1)
+            if windows.valid is not None:
+                keep = windows.valid[d].cpu()[n_his:].t().unsqueeze(-1)
+                rows = rows * keep
+            moments += rows.transpose(1, 2) @ rows
+        gram, rhs = moments[:, :-1, :-1], moments[:, :-1, -1:]
+        ridge = torch.full((n_his + 1,), penalty, dtype=torch.float64)
+        ridge[0] = 0.0
+        ridge = torch.diag(ridge) * gram[:, :1, :1]
+        # A sensor without a single valid target would give a singular system; it then forecasts the mean.
+        ridge = ridge + 1e-12 * torch.eye(n_his + 1, dtype=torch.float64)
+        solution = torch.linalg.solve(gram + ridge, rhs)[..., 0].to(windows.days)
+        self.intercept, self.coefficients = solution[:, 0], solution[:, 1:].t()  # [N], [n_his, N]
+
+    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, None]:
+        """``[B, n_his, N] -> [B, steps, N]``, z-scored."""
+        seen = x
+        for _ in range(steps):
+            window = seen[:, -x.shape[1] :]
+            forecast = (window * self.coefficients).sum(dim=1, keepdim=True) + self.intercept
+            seen = torch.cat((seen, forecast), dim=1)
+        return seen[:, x.shape[1] :], None

@@ -1,0 +1,118 @@
+"""Trained networks on disk: written atomically, read without ever unpickling code."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdsearch.data import Dataset
+from kdsearch.errors import UserError
+from kdsearch.models.stgcn import STGCN, Channels
+from kdsearch.training.network import new_network
+
+__all__ = ["Checkpoint", "load_checkpoint", "load_tensors", "save_checkpoint", "save_tensors"]
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and what it was trained on.
+
+    Attributes:
+        channels: of the STGCN, as :attr:`STGCN.channels`.
+        weights: its state dict, on the CPU.
+        dataset, data: name and fingerprint of the dataset.
+        epoch: the epoch the weights are of.
+        validation: its nine validation figures, and ``"score"``.
+        seconds: wall time of the whole training.
+    """
+
+    channels: Channels
+    weights: dict[str, Tensor]
+    dataset: str
+    data: str
+    epoch: int
+    validation: dict[str, float]
+    seconds: float
+
+    def network(self, dataset: Dataset, device: str = "cpu") -> STGCN:
+        """The network, in evaluation mode.
+
+        Raises:
+            UserError: ``dataset`` is not the one it was trained on, or tensors are missing, extra or of wrong shape.
+        """
+        if dataset.fingerprint != self.data:
+            raise UserError(
+                f"the checkpoint was trained on {self.dataset!r} (data {self.data}), not on {dataset.name!r} "
+                f"(data {dataset.fingerprint}); give the checkpoint and the dataset that belong together"
+            )
+        model = new_network(dataset, self.channels, seed=0)
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError as error:
+            detail = " ".join(str(error).split())
+            raise UserError(f"the checkpoint's tensors do not fit its channels {self.channels}: {detail}") from None
+        return model.to(device).eval()
+
+
+def save_tensors(path: Path, payload: dict[str, Any]) -> None:
+    """Write tensors and plain values atomically: a reader sees the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(payload, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_tensors` wrote.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint at {path}") from None
+    except Exception as error:
+        # torch.load fails in a dozen ways on a damaged or foreign file; all of them mean the same to its user.
+        raise UserError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}); remove it or name another"
+        ) from None
+    if not isinstance(payload, dict):
+        raise UserError(f"{path} is not a checkpoint of kdsearch: it holds a {type(payload).__name__}")
+    return payload
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write ``checkpoint`` to ``path`` atomically."""
+    save_tensors(path, {"format": _FORMAT, **asdict(checkpoint)})
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a :class:`Checkpoint`.
+
+    Raises:
+        UserError: see :func:`load_tensors`; also if a field is missing or of another format.
+    """
+    payload = load_tensors(path)
+    if payload.pop("format", None) != _FORMAT:
+        raise UserError(f"{path} is not a checkpoint of this version of kdsearch (format {_FORMAT})")
+    try:
+        payload["channels"] = tuple((int(a), int(b), int(c)) for a, b, c in payload["channels"])
+        return Checkpoint(**payload)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a whole checkpoint of kdsearch: {error}") from None

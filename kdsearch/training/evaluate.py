@@ -1,0 +1,48 @@
+"""Nine-step evaluation. The only door to the test days."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from kdsearch.data import Dataset, Windows
+from kdsearch.training.metrics import scores
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Forecaster", "evaluate", "evaluate_windows", "forecast"]
+
+
+class Forecaster(Protocol):
+    """Anything that forecasts z-scored windows ``[B, n_his, N] -> [B, steps, N]`` by rolling out."""
+
+    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, object]: ...
+
+
+@torch.no_grad()
+def forecast(model: Forecaster, windows: Windows, steps: int, batch: int = 256) -> Tensor:
+    """Roll-out forecasts of every window in time order, in mph, ``[W, steps, N]``."""
+    out = []
+    index = torch.arange(len(windows), device=windows.device)
+    for part in index.split(batch):
+        y, _ = model.roll_out(windows.inputs(*windows.locate(part)), steps)
+        out.append(windows.denormalise(y))
+    return torch.cat(out)
+
+
+def evaluate_windows(model: Forecaster, windows: Windows, horizons: Mapping[int, int]) -> dict[str, float]:
+    """The nine figures of ``model`` on ``windows`` (keys as in :func:`kdsearch.training.metrics.scores`)."""
+    steps = max(horizons)
+    index = torch.arange(len(windows), device=windows.device)
+    truth, valid = windows.targets(*windows.locate(index), steps=steps)
+    if valid is not None:
+        valid = valid[:, 0]
+    return scores(forecast(model, windows, steps), windows.denormalise(truth[:, 0]), valid, horizons)
+
+
+def evaluate(model: Forecaster, dataset: Dataset, part: str, device: str = "cpu") -> dict[str, float]:
+    """The nine figures on a part of the data: ``"validation"``, or ``"test"`` once everything is chosen."""
+    return evaluate_windows(model, Windows(dataset, part, device), dataset.horizons)

@@ -1,0 +1,288 @@
+"""The one training loop: teacher, student, distillation and fine-tuning all run through :class:`Trainer`."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from kdsearch.data import Dataset, Windows
+from kdsearch.models.stgcn import STGCN, Features
+from kdsearch.training.batches import shuffled_runs, shuffled_windows
+from kdsearch.training.evaluate import evaluate_windows
+from kdsearch.training.metrics import score
+from kdsearch.training.rmsprop import TFRMSprop
+from kdsearch.training.settings import FitSettings
+
+__all__ = ["EpochReport", "FitResult", "Trainer", "fit"]
+
+
+class LossFunction(Protocol):
+    """What the loop asks of a loss; :mod:`kdsearch.distillation.losses` provides them."""
+
+    def __call__(self, student: Features, teacher: Any, target: Tensor, valid: Tensor | None = None) -> Any:
+        """Terms with a scalar ``total`` and detached ``parts`` by name."""
+
+    def prepare(self, student: Features, teacher: Any) -> None:
+        """Make the loss's own weights, if any, from the shapes of an example."""
+
+    def backward(self, terms: Any, parameters: Any, scale: float) -> None:
+        """Add the gradient of ``scale * terms.total``."""
+
+    def parameters(self) -> Any:
+        """The loss's own weights."""
+
+    def to(self, device: torch.device) -> Any:
+        """Move the loss's own weights."""
+
+
+# Windows' (day [B], start [B]) and inputs [B, n_his, N] -> what the loss reads of the teacher.
+Teacher = Callable[[Tensor, Tensor, Tensor], Any]
+
+
+@dataclass
+class EpochReport:
+    """What one epoch leaves behind.
+
+    Attributes:
+        epoch: counted from 1.
+        score: mean of the three validation MAEs in mph; NaN once the network diverged.
+        validation: the nine validation figures.
+        losses: mean of each part of the loss over the epoch's updates, "total" among them.
+        learning_rate: of this epoch.
+        seconds: wall time of training and validation.
+    """
+
+    epoch: int
+    score: float
+    validation: dict[str, float]
+    losses: dict[str, float]
+    learning_rate: float
+    seconds: float
+
+
+@dataclass
+class FitResult:
+    """The best epoch of a training and all that led there."""
+
+    best: EpochReport
+    history: list[EpochReport] = field(default_factory=list)
+
+
+@dataclass
+class _Batch:
+    """One minibatch on the device.
+
+    ``x [B, n_his + run - 1, N]``; ``target`` and ``valid`` ``[B, N]``, ``[B, run, N]`` or ``[B, steps, N]``.
+    """
+
+    x: Tensor
+    target: Tensor
+    valid: Tensor | None
+    teacher: Any
+
+
+class Trainer:
+    """Trains one network, epoch by epoch, and remembers its best one.
+
+    Selection reads the validation days only. Everything random comes from ``settings.seed``, so on the CPU two
+    trainers built alike give the same numbers, also when one is carried on from :meth:`state_dict`.
+
+    Args:
+        model: the network; trained in place on ``device``.
+        dataset: readings and split.
+        loss: from :func:`kdsearch.distillation.losses.build`.
+        settings: length, batch size, rate, seed.
+        teacher: gives what the loss reads of the teacher for a batch; ``None`` for losses that read nothing.
+        device: where everything lives.
+    """
+
+    def __init__(
+        self,
+        model: STGCN,
+        dataset: Dataset,
+        loss: LossFunction,
+        settings: FitSettings,
+        teacher: Teacher | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device)
+        self.loss, self.settings, self.teacher = loss, settings, teacher
+        self.train_windows = Windows(dataset, "train", self.device)
+        self.validation_windows = Windows(dataset, "validation", self.device)
+        self.horizons = dataset.horizons
+        self.passes = dataset.passes_per_epoch
+        self.run = min(settings.run_length, dataset.windows_per_day)
+        self._prepare_loss()
+        # The loss's own weights, if it has any, are trained beside the network's.
+        self._params: list[Tensor] = [*self.model.parameters(), *loss.parameters()]
+        self.optimizer = TFRMSprop(self._params, lr=settings.learning_rate)
+        # On the CPU whatever the device: the order of windows must not depend on it.
+        self._order = torch.Generator().manual_seed(settings.seed)
+        self.history: list[EpochReport] = []
+        self.best: EpochReport | None = None
+        self.best_weights: dict[str, Tensor] = {}
+
+    @property
+    def best_score(self) -> float:
+        """Lowest validation score so far, infinite before the first finite one."""
+        return self.best.score if self.best else math.inf
+
+    @property
+    def best_epoch(self) -> int:
+        """Epoch of :attr:`best_score`; 0 before the first finite one."""
+        return self.best.epoch if self.best else 0
+
+    @property
+    def best_validation(self) -> dict[str, float]:
+        """The nine validation figures of the best epoch."""
+        return self.best.validation if self.best else {}
+
+    @torch.no_grad()
+    def _prepare_loss(self) -> None:
+        """Let the loss make weights of its own from the shapes of one small batch."""
+        batch = self._batch(torch.zeros(1, dtype=torch.long, device=self.device))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.settings.seed)
+            self.loss.prepare(self.model.features(batch.x.unsqueeze(-1)), batch.teacher)
+        self.loss.to(self.device)
+
+    def epoch(self) -> EpochReport:
+        """Train one epoch, validate by roll-out, remember the network if it is the best so far."""
+        began = time.perf_counter()
+        number = len(self.history) + 1
+        rate = self.settings.rate(number)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses = self._train(number)
+        # A diverged network cannot be rolled out to anything but NaN: save the time.
+        finite = all(math.isfinite(x) for x in losses.values())
+        if finite:
+            self.model.eval()
+            validation = evaluate_windows(self.model, self.validation_windows, self.horizons)
+        else:
+            validation = {}
+        value = score(validation) if validation else math.nan
+        report = EpochReport(number, value, validation, losses, rate, time.perf_counter() - began)
+        self.history.append(report)
+        if value < self.best_score:
+            self.best = report
+            self.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        return report
+
+    def _train(self, number: int) -> dict[str, float]:
+        """One epoch of updates; nothing but the end of it waits for the device."""
+        self.model.train()
+        sums: dict[str, Tensor] = {}
+        updates = 0
+        for _ in range(self.passes):
+            for batch in self._batches():
+                for name, value in self._update(batch.to(self.device, non_blocking=True)).items():
+                    sums[name] = sums[name] + value if name in sums else value.clone()
+                updates += 1
+        names = list(sums)
+        means = (torch.stack([sums[n].double() for n in names]) / updates).tolist()
+        return dict(zip(names, means, strict=True))
+
+    def _batches(self) -> tuple[Tensor, ...]:
+        """One pass in random order: indices of windows, or of the first windows of runs."""
+        settings, windows = self.settings, self.train_windows
+        if self.run == 1:
+            return shuffled_windows(len(windows), settings.batch_size, self._order)
+        days, per_day = windows.days.shape[0], windows.per_day
+        return shuffled_runs(days, per_day, self.run, settings.batch_size, self._order)
+
+    def _update(self, index: Tensor) -> dict[str, Tensor]:
+        """One update; returns the detached parts of the loss."""
+        batch = self._batch(index)
+        terms = self._terms(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        # The original minimises half the sum over batch and nodes, not the mean.
+        self.loss.backward(terms, self._params, scale=batch.x.shape[0] * self.run * batch.x.shape[-1] / 2)
+        self.optimizer.step()
+        return {"total": terms.total.detach(), **terms.parts}
+
+    def _batch(self, index: Tensor) -> _Batch:
+        """Inputs, targets and the teacher's part for windows, or for runs that start at them."""
+        windows, steps = self.train_windows, self.settings.rollout_steps
+        day, start = windows.locate(index)
+        x = windows.inputs(day, start, run=self.run)
+        target, valid = windows.targets(day, start, run=self.run, steps=steps)
+        if self.run == 1:  # [B, 1, ...] -> [B, ...]
+            target, valid = target[:, 0], None if valid is None else valid[:, 0]
+        return _Batch(x, target, valid, None if self.teacher is None else self.teacher(day, start, x))
+
+    def _terms(self, batch: _Batch) -> Any:
+        if self.settings.rollout_steps == 1:
+            return self.loss(self.model.features(batch.x.unsqueeze(-1)), batch.teacher, batch.target, batch.valid)
+        return self._rolled_terms(batch)
+
+    def _rolled_terms(self, batch: _Batch) -> Any:
+        """Training through the roll-out: the loss sees the first step, later steps pay their squared error."""
+        target, valid = batch.target, batch.valid  # [B, steps, N]
+        later_steps = target.shape[1] - 1
+        forecasts, features = self.model.roll_out(batch.x, target.shape[1])
+        terms = self.loss(features, batch.teacher, target[:, 0], None if valid is None else valid[:, 0])
+        squared = (forecasts[:, 1:] - target[:, 1:]).square()
+        if valid is None:
+            later = squared.mean()
+        else:
+            later = torch.where(valid[:, 1:], squared, 0.0).sum() / valid[:, 1:].sum().clamp(min=1)
+        terms.total = (terms.total + later_steps * later) / (later_steps + 1)
+        terms.parts["rollout"] = later.detach()
+        return terms
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that :meth:`load_state_dict` needs to carry on exactly; tensors and plain values only."""
+        return {
+            "model": self.model.state_dict(),
+            "loss": [p.detach() for p in self.loss.parameters()],
+            "optimizer": self.optimizer.state_dict(),
+            "order": self._order.get_state(),
+            "history": [vars(r) for r in self.history],
+            "best": None if self.best is None else vars(self.best),
+            "best_weights": self.best_weights,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Carry on where another trainer, built alike, had come to."""
+        state = copy.deepcopy(dict(state))
+        self.model.load_state_dict(state["model"])
+        with torch.no_grad():
+            for p, kept in zip(self.loss.parameters(), state["loss"], strict=True):
+                p.copy_(kept)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._order.set_state(state["order"].cpu())
+        self.history = [EpochReport(**r) for r in state["history"]]
+        self.best = None if state["best"] is None else EpochReport(**state["best"])
+        self.best_weights = state["best_weights"]
+
+
+def fit(
+    trainer: Trainer, epochs: int | None = None, on_epoch: Callable[[EpochReport], bool | None] | None = None
+) -> FitResult:
+    """Run a trainer to its last epoch.
+
+    Args:
+        trainer: fresh, or carried on from a state.
+        epochs: up to which epoch; default ``trainer.settings.epochs``.
+        on_epoch: called after each epoch; returning ``True`` ends the training.
+
+    Raises:
+        FloatingPointError: no epoch had a finite validation score.
+    """
+    last = trainer.settings.epochs if epochs is None else epochs
+    while len(trainer.history) < last:
+        report = trainer.epoch()
+        if (on_epoch is not None and on_epoch(report)) or not math.isfinite(report.score):
+            break
+    if trainer.best is None:
+        raise FloatingPointError("training diverged: no epoch gave a finite validation score")
+    return FitResult(trainer.best, trainer.history)

@@ -1,0 +1,152 @@
+"""Networks that every trial looks at and none changes: teacher, base model, student without KD. Trained once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from kdsearch.data import Dataset
+from kdsearch.errors import UserError
+from kdsearch.models.stgcn import Channels
+from kdsearch.training.checkpoint import Checkpoint, load_checkpoint, load_tensors, save_checkpoint, save_tensors
+from kdsearch.training.fit import EpochReport, LossFunction, Trainer, fit
+from kdsearch.training.network import new_network
+from kdsearch.training.settings import FitSettings
+
+__all__ = ["PROTOCOL", "default_cache", "fingerprint", "train_once"]
+
+# Raised whenever training or evaluation changes what the same settings compute.
+PROTOCOL = 1
+
+_SAVE_EVERY_S = 10.0
+
+
+def default_cache() -> Path:
+    """Where trained networks are kept: the platform's cache folder for kdsearch."""
+    return Path(platformdirs.user_cache_dir("kdsearch")) / "networks"
+
+
+def fingerprint(dataset: Dataset, channels: Channels, settings: FitSettings) -> str:
+    """Identifies a training by data, architecture, settings (seed among them) and protocol."""
+    what = {"data": dataset.fingerprint, "channels": channels, "protocol": PROTOCOL, **asdict(settings)}
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def train_once(
+    dataset: Dataset,
+    name: str,
+    channels: Channels,
+    loss: LossFunction,
+    settings: FitSettings,
+    cache: Path,
+    device: str = "cpu",
+    on_epoch: Callable[[EpochReport], bool | None] | None = None,
+    on_wait: Callable[[], None] | None = None,
+) -> tuple[Checkpoint, bool]:
+    """The network trained on the task alone, from the cache or trained now.
+
+    Processes that want the same network at once wait for the one that trains it. What an interrupted training
+    computed is kept and carried on from.
+
+    Args:
+        dataset: data; training and validation days are used.
+        name: for the file, e.g. ``"teacher"``.
+        channels: architecture.
+        loss: the task loss.
+        settings: protocol and seed.
+        cache: folder of trained networks.
+        device: where to train.
+        on_epoch: called after each epoch that is trained now.
+        on_wait: called once if another process holds the lock.
+
+    Returns:
+        The best epoch's checkpoint, and whether it came from the cache.
+
+    Raises:
+        UserError: the cache folder cannot be written, or the training diverged.
+    """
+    path = cache / f"{dataset.name}-{name}-{fingerprint(dataset, channels, settings)}.pt"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{path}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if on_wait is not None:
+                on_wait()
+            lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the cache folder {cache} ({error.strerror}); name another by --cache-dir"
+        ) from None
+    try:
+        kept = _kept(path)
+        if kept is not None:
+            return kept, True
+        return _train(path, dataset, name, channels, loss, settings, device, on_epoch), False
+    finally:
+        lock.release()
+
+
+def _kept(path: Path) -> Checkpoint | None:
+    """The cached checkpoint; one that is damaged is removed and counts as absent."""
+    if not path.exists():
+        return None
+    try:
+        return load_checkpoint(path)
+    except UserError:
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _train(
+    path: Path,
+    dataset: Dataset,
+    name: str,
+    channels: Channels,
+    loss: LossFunction,
+    settings: FitSettings,
+    device: str,
+    on_epoch: Callable[[EpochReport], bool | None] | None,
+) -> Checkpoint:
+    trainer = Trainer(new_network(dataset, channels, settings.seed), dataset, loss, settings, device=device)
+    partial = path.with_suffix(".partial")
+    if partial.exists():
+        try:
+            trainer.load_state_dict(load_tensors(partial))
+        except (UserError, KeyError, RuntimeError, ValueError):
+            partial.unlink(missing_ok=True)
+    saved = time.monotonic()
+
+    def after(report: EpochReport) -> bool | None:
+        nonlocal saved
+        if time.monotonic() - saved > _SAVE_EVERY_S:
+            save_tensors(partial, trainer.state_dict())
+            saved = time.monotonic()
+        return on_epoch(report) if on_epoch is not None else None
+
+    try:
+        result = fit(trainer, on_epoch=after)
+    except FloatingPointError:
+        raise UserError(
+            f"the {name} network diverged on {dataset.name} at learning rate {settings.learning_rate:g}; lower it"
+        ) from None
+    checkpoint = Checkpoint(
+        channels=channels,
+        weights={k: v.cpu() for k, v in trainer.best_weights.items()},
+        dataset=dataset.name,
+        data=dataset.fingerprint,
+        epoch=result.best.epoch,
+        validation={"score": result.best.score, **result.best.validation},
+        seconds=sum(r.seconds for r in result.history),
+    )
+    save_checkpoint(path, checkpoint)
+    partial.unlink(missing_ok=True)
+    return checkpoint
