@@ -1,0 +1,62 @@
+"""One trial: a student distilled from the bank with given hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from kdsearch.data import Dataset
+from kdsearch.distillation import losses
+from kdsearch.distillation.bank import BankReader, LiveTeacher, TeacherBank
+from kdsearch.models.stgcn import STUDENT, Channels
+from kdsearch.training.checkpoint import Checkpoint
+from kdsearch.training.fit import Trainer
+from kdsearch.training.network import new_network
+from kdsearch.training.settings import FitSettings
+
+__all__ = ["TRAINING_PARAMS", "DistillationObjective"]
+
+# Hyperparameters of every trial that belong to the training loop, not to the loss.
+TRAINING_PARAMS = ("batch_size", "learning_rate")
+
+
+@dataclass(frozen=True, eq=False)
+class DistillationObjective:
+    """Builds the trials of one search.
+
+    Attributes:
+        dataset: readings and split; test days are never read by a trial.
+        loss: name in the registry of losses.
+        settings: protocol; batch size and learning rate come from the trial's hyperparameters.
+        bank: what the loss reads of the teacher, or None.
+        teacher: the teacher itself, run on every minibatch, if its bank would not fit.
+        channels: architecture of the student.
+    """
+
+    dataset: Dataset
+    loss: str
+    settings: FitSettings
+    bank: TeacherBank | None = None
+    teacher: Checkpoint | None = None
+    channels: Channels = STUDENT
+
+    def trainer(self, params: Mapping[str, Any], device: str, seed: int) -> Trainer:
+        """A fresh student, its loss and its training, all from ``params`` and ``seed``."""
+        values = dict(params)
+        settings = replace(
+            self.settings,
+            batch_size=int(values.pop("batch_size")),
+            learning_rate=float(values.pop("learning_rate")),
+            seed=seed,
+        )
+        torch.manual_seed(seed)
+        loss = losses.build(self.loss, scale=losses.Scale(self.dataset.mean, self.dataset.std), **values)
+        told: BankReader | LiveTeacher | None = None
+        if self.bank is not None:
+            told = BankReader(self.bank, device)
+        elif self.teacher is not None:
+            told = LiveTeacher(self.teacher.network(self.dataset), device)
+        return Trainer(new_network(self.dataset, self.channels, seed), self.dataset, loss, settings, told, device)
