@@ -13,7 +13,7 @@ from pathlib import Path
 from kdsearch.errors import UserError
 from kdsearch.search.resources import Machine, Node, gpu_bytes, local_machine
 
-__all__ = ["current_machine", "ray_session"]
+__all__ = ["configure", "current_machine", "ray_session"]
 
 # Before ray is imported. What a user has set stays.
 ENVIRONMENT = {
@@ -35,6 +35,12 @@ _PREFIX = "kdsearch-ray-"
 _LONGEST = 35
 
 
+def configure() -> None:
+    """Set what Ray reads from the environment, except where a user has."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
 @contextlib.contextmanager
 def ray_session(address: str | None = None, object_store_bytes: int | None = None) -> Iterator[None]:
     """Start Ray here, or join a cluster, for the time of a ``with``; inside another session nothing happens.
@@ -48,8 +54,7 @@ def ray_session(address: str | None = None, object_store_bytes: int | None = Non
     Raises:
         UserError: the cluster cannot be joined.
     """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    configure()
     import ray
 
     if ray.is_initialized():

@@ -61,6 +61,8 @@ class TrialActor(tune.Trainable):
             self._device = prepare_device(cpus, gpus, memory_fraction)
         except Exception as error:  # would look like a death of the worker, and be tried again
             self._broken = error
+        gc.collect()
+        gc.freeze()  # modules stay: later collections look at what trials leave behind only
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
