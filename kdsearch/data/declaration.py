@@ -109,7 +109,11 @@ def read_declaration(path: Path) -> Declaration:
 
 
 def _section(
-    kind: type, given: dict[str, Any], path: Path, section: str, leave_out: tuple[str, ...] = (),
+    kind: type,
+    given: dict[str, Any],
+    path: Path,
+    section: str,
+    leave_out: tuple[str, ...] = (),
     filled: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """The keys of one section, each known, of the right type, and none missing."""
@@ -162,7 +166,10 @@ def _check(d: Declaration, document: dict[str, Any], path: Path) -> Declaration:
         if not ok:
             raise UserError(f"{path}: {sentence}")
 
-    need(bool(d.name.strip()) and not set(d.name) & set("/\\\0\n"), f"name = {d.name!r} must be usable as a file name")
+    need(
+        bool(d.name.strip(". ")) and not set(d.name) & set("/\\\0\n"),
+        f"name = {d.name!r} must be usable as a file name",
+    )
     need(bool(d.space.strip()), "space must name a search space")
     need(bool(d.speeds.file.strip()), "speeds.file must name a file")
     need(bool(d.graph.file.strip()), "graph.file must name a file")

@@ -40,6 +40,8 @@ def load(name_or_path: str | Path, data_dir: str | Path | None = None) -> Datase
         return assemble(known.declaration, fetch(known.speeds, name, data_dir), fetch(known.graph, name, data_dir))
     if path.suffix == ".toml":
         declaration = read_declaration(path)
+        if declaration.name in KNOWN:
+            raise UserError(f"{path}: name = {declaration.name!r} belongs to a published dataset: choose another name")
         return assemble(
             declaration,
             locate(declaration, declaration.speeds.file, data_dir),
@@ -115,9 +117,7 @@ def _refuse_other_quantity(readings: NDArray[np.float64], path: Path, d: Declara
         )
 
 
-def _whole_days(
-    readings: NDArray[np.float64], path: Path, d: Declaration, notes: list[str]
-) -> NDArray[np.float64]:
+def _whole_days(readings: NDArray[np.float64], path: Path, d: Declaration, notes: list[str]) -> NDArray[np.float64]:
     """``[T, N] -> [days, steps_per_day, N]``: a partial first and last day is dropped, with a note."""
     steps = d.steps_per_day
     head = (steps - d.first_step) % steps

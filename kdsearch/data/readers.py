@@ -203,9 +203,10 @@ def _read_array(path: Path, format: str, key: str | None) -> NDArray[Any]:
             if format == "npy":
                 array = np.lib.format.read_array(file, allow_pickle=False)
                 return _numeric(array, path)
-            with np.load(file, allow_pickle=False) as archive:
-                if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise UserError(f'{path} is no npz archive; a single array needs format = "npy"')
+            opened = np.load(file, allow_pickle=False)
+            if not isinstance(opened, np.lib.npyio.NpzFile):
+                raise UserError(f'{path} is no npz archive; a single array needs format = "npy"')
+            with opened as archive:
                 names = list(archive.files)
                 if key is None and len(names) == 1:
                     key = names[0]
