@@ -57,7 +57,7 @@ def spatial_whole(x: Tensor, values: Tensor, scale: Tensor, rows: Tensor, weight
     first, second = torch.minimum(node[:, None], node), torch.maximum(node[:, None], node)
     off_diagonal = first < second
     pair = torch.where(off_diagonal, first * (2 * n - first - 1) // 2 + second - first - 1, 0)
-    known = values[rows[:, None, None], pair] * scale[rows, None, None]
+    known = values[rows[:, None, None], pair] * scale[rows, None, None].to(x.dtype)
     gaps = [x[:, c, :, None] - x[:, c, None, :] for c in range(channels)]
     distance = gaps[0].abs()
     for gap in gaps[1:]:

@@ -130,7 +130,7 @@ def spatial_correlation_loss(student: Tensor, teacher: Tensor | CorrelationRows,
         raise ValueError("a spatial correlation needs at least two nodes")
     share = 1.0 / (batch * (n * (n - 1) // 2))
     weight = (steps_weight(student, run) * share).repeat(batch)
-    loss: Tensor = _Spatial.apply(student, teacher, weight)  # type: ignore[no-untyped-call]
+    loss: Tensor = _Spatial.apply(student, _fixed(teacher), weight)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -152,7 +152,7 @@ def temporal_correlation_loss(student: Tensor, teacher: Tensor | CorrelationRows
     if isinstance(teacher, CorrelationRows) and teacher.bank.values.shape[1] < lags:
         raise ValueError(f"the bank holds {teacher.bank.values.shape[1]} lags, a window needs {lags}")
     weight = _pairs_weight(steps, run, student.dtype, student.device) / (batch * n)
-    loss: Tensor = _Temporal.apply(student, teacher, weight)  # type: ignore[no-untyped-call]
+    loss: Tensor = _Temporal.apply(student, _fixed(teacher), weight)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -166,6 +166,20 @@ def _checked(student: Tensor, teacher: Tensor | CorrelationRows, run: int) -> to
     return student.shape
 
 
+def _fixed(teacher: Tensor | CorrelationRows) -> Tensor | CorrelationRows:
+    """Cut off from the teacher's graph, which the backward pass would otherwise walk through for nothing."""
+    return teacher.detach() if isinstance(teacher, Tensor) else teacher
+
+
+def _check_bank(bank: PackedCorrelation, rows: Tensor, width: int) -> None:
+    """The kernels read memory without asking: what they will read must be there."""
+    if bank.values.shape[-1] != width or len(bank.scale) != len(bank.values):
+        raise ValueError(f"the bank's rows are {list(bank.values.shape)}, the student needs width {width}")
+    low, high = rows.aminmax()
+    if not 0 <= int(low) <= int(high) < len(bank.values):
+        raise IndexError(f"rows {int(low)}..{int(high)} of a bank that has {len(bank.values)}")
+
+
 class _Spatial(torch.autograd.Function):
     """Loss and gradient of :func:`spatial_correlation_loss` together; the gradient waits for ``backward``."""
 
@@ -177,7 +191,7 @@ class _Spatial(torch.autograd.Function):
             sums, grad = _spatial_pass(x, teacher.bank, teacher.rows.reshape(-1), weight)
         else:
             # Teacher pairs of a few rows at a time: past some hundred nodes those of a batch are gigabytes.
-            features = teacher.detach().flatten(0, 1).to(student.dtype)
+            features = teacher.flatten(0, 1).to(student.dtype)
             at_once = max(1, _CHUNK // (n * (n - 1) // 2))
             done = []
             for first in range(0, len(x), at_once):
@@ -208,6 +222,7 @@ class _Temporal(torch.autograd.Function):
             rows = torch.arange(batch * steps, device=x.device).view(batch, steps)
             teacher = CorrelationRows(PackedCorrelation(pairs, weight.new_ones(len(pairs))), rows)
         if _kernels.usable(x):
+            _check_bank(teacher.bank, teacher.rows, x.shape[3])
             sums, grad = torch.empty(batch, dtype=torch.float64), torch.zeros_like(x)
             arrays = _arrays(x, teacher.bank, teacher.rows, weight, sums, grad)
             _kernels.each_row(_kernels.temporal_pass, batch, *arrays)
@@ -232,6 +247,7 @@ def _spatial_pass(x: Tensor, bank: PackedCorrelation, rows: Tensor, weight: Tens
     """Weighted sum over pairs of each row and its gradient: ``x [R, C, N], rows [R], weight [R] -> [R], [R, C, N]``."""
     if not _kernels.usable(x):
         return _passes.spatial(x, bank, rows, weight)
+    _check_bank(bank, rows, x.shape[2] * (x.shape[2] - 1) // 2)
     x = x.contiguous()
     sums, grad = torch.empty(len(x), dtype=torch.float64), torch.zeros_like(x)
     _kernels.each_row(_kernels.spatial_pass, len(x), *_arrays(x, bank, rows, weight, sums, grad))

@@ -29,7 +29,7 @@ def graph_matching_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """
     if student.dim() != 3 or student.shape[:2] != teacher.shape[:2] or student.shape[1] < 2:
         raise ValueError(f"positions of student {list(student.shape)} and teacher {list(teacher.shape)} do not match")
-    loss: Tensor = _GraphMatching.apply(student, teacher)  # type: ignore[no-untyped-call]
+    loss: Tensor = _GraphMatching.apply(student, teacher.detach())  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -38,7 +38,7 @@ class _GraphMatching(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
-        x, y = student.detach(), teacher.detach().to(student.dtype)
+        x, y = student.detach(), teacher.to(student.dtype)
         batch = len(x)
         if _kernels.usable(x):
             x, y = x.transpose(1, 2).contiguous(), y.transpose(1, 2).contiguous()

@@ -140,6 +140,19 @@ class Loss(nn.Module):
         The training loop calls this once, before it asks for ``parameters()``.
         """
 
+    def __call__(
+        self,
+        student: Features,
+        teacher: Features | TeacherBatch | None,
+        target: Tensor,
+        valid: Tensor | None = None,
+    ) -> LossTerms:
+        """:meth:`forward`, with 0 (the mean) for targets that were not measured."""
+        if valid is not None:  # they may be NaN, and a gradient of 0 times NaN would be NaN
+            target = torch.where(valid, target, 0.0)
+        terms: LossTerms = super().__call__(student, teacher, target, valid)
+        return terms
+
     def forward(
         self,
         student: Features,
@@ -226,7 +239,6 @@ def masked_mean(values: Tensor, valid: Tensor | None) -> Tensor:
     """Mean over (b, i), of the valid ones where a mask is given; 0 if none is valid."""
     if valid is None:
         return values.mean()
-    # where() and not a product: an invalid value may be NaN.
     return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
 
 
