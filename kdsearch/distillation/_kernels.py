@@ -52,6 +52,28 @@ def spatial_pass(
         base = 0
         for i in range(n - 1):
             pairs = n - 1 - i
+            known = q[base : base + pairs]
+            if n_channels == 2:  # the student of Table 1: one loop, a third less time
+                here, here_2 = x[r, 0, i], x[r, 1, i]
+                others, others_2 = x[r, 0, i + 1 :], x[r, 1, i + 1 :]
+                theirs, theirs_2 = grad[r, 0, i + 1 :], grad[r, 1, i + 1 :]
+                part, mine, mine_2 = zero, zero, zero
+                for k in range(pairs):
+                    d, d_2 = here - others[k], here_2 - others_2[k]
+                    e = (abs(d) + abs(d_2)) * share - np.float32(known[k]) * unit
+                    part += e * e
+                    e *= slope
+                    v = e if d > zero else (-e if d < zero else zero)
+                    v_2 = e if d_2 > zero else (-e if d_2 < zero else zero)
+                    theirs[k] -= v
+                    theirs_2[k] -= v_2
+                    mine += v
+                    mine_2 += v_2
+                total += part
+                grad[r, 0, i] += mine
+                grad[r, 1, i] += mine_2
+                base += pairs
+                continue
             for k in range(pairs):
                 error[k] = zero
             for c in range(n_channels):
@@ -59,7 +81,6 @@ def spatial_pass(
                 others = x[r, c, i + 1 :]
                 for k in range(pairs):
                     error[k] += abs(here - others[k])
-            known = q[base : base + pairs]
             part = zero
             for k in range(pairs):
                 e = error[k] * share - np.float32(known[k]) * unit
