@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -42,38 +42,48 @@ def read(
     if loss not in content:
         fail(f"has no section [{loss}]; it has {', '.join(n for n in content if n not in _TOP) or 'none'}")
 
+    spaces = {
+        (name, stage): space
+        for name in content
+        if name not in _TOP
+        for stage, space in _spaces(content, name, declared if name == loss else None, path, fail)
+    }
+    return spaces.get((loss, prune)) or replace(spaces[loss, None], prune=prune)
+
+
+def _spaces(
+    content: Mapping[str, Any],
+    loss: str,
+    declared: Mapping[str, tuple[float, float]] | None,
+    path: Path,
+    fail: Fail,
+) -> Iterator[tuple[str | None, Space]]:
+    """The space of a loss, under None, and of each of its pruning ratios."""
     allowed = {**TRAINING, **{k: Range(*v) for k, v in (declared if declared is not None else _declared(loss)).items()}}
     common, own = content.get("common", {}), content[loss]
-    known_anywhere = {*TRAINING, *(h for name in losses for h in _declared(name)), *allowed}
+    known_anywhere = {*TRAINING, *(h for name in _known_losses() for h in _declared(name)), *allowed}
     for name in common:
         if name in _RESERVED or name not in known_anywhere:
             fail(f"[common] {name} is a hyperparameter of no loss{suggestion(name, sorted(known_anywhere))}")
-    entries: dict[str, tuple[str, Any]] = {n: (f"[common] {n}", v) for n, v in common.items() if n in allowed}
-    entries |= _section(own, f"[{loss}]", loss, allowed, fail)
-    known, where = own.get("known", []), f"[{loss}] known"
-
+    shared = {n: (f"[common] {n}", v) for n, v in common.items() if n in allowed}
+    shared |= _section(own, f"[{loss}]", loss, allowed, fail)
     stages = own.get("prune", {})
     if not isinstance(stages, dict):
         fail(f"[{loss}] prune wants sections, such as [{loss}.prune.97]")
-    for percent, stage in stages.items():
-        if not re.fullmatch(r"[1-9]\d?(\.\d+)?", percent) or not isinstance(stage, dict):
-            fail(f"[{loss}.prune.{percent}] wants a percent between 1 and 99 and a section")
-    if prune in stages:
-        entries |= _section(stages[prune], f"[{loss}.prune.{prune}]", loss, allowed, fail)
-        known, where = stages[prune].get("known", []), f"[{loss}.prune.{prune}] known"
-
-    missing = [name for name in allowed if name not in entries]
-    if missing:
-        fail(f"[{loss}] misses the hyperparameter {missing[0]}; give it a range, or choices, there or in [common]")
-    parameters = tuple(_parameter(name, *entries[name], allowed[name], fail) for name in allowed)
-    return Space(
-        loss=loss,
-        parameters=parameters,
-        known=_known(known, where, parameters, fail),
-        defaults=_defaults(content.get("defaults", {}), fail),
-        source=str(path),
-        prune=prune,
-    )
+    defaults = _defaults(content.get("defaults", {}), fail)
+    for stage, section in {None: own, **stages}.items():
+        where, entries = f"[{loss}]", shared
+        if stage is not None:
+            where = f"[{loss}.prune.{stage}]"
+            if not re.fullmatch(r"[1-9]\d?(\.\d+)?", stage) or not isinstance(section, dict):
+                fail(f"{where} wants a percent between 1 and 99 and a section")
+            entries = shared | _section(section, where, loss, allowed, fail)
+        missing = [name for name in allowed if name not in entries]
+        if missing:
+            fail(f"{where} misses the hyperparameter {missing[0]}; give it a range, or choices, there or in [common]")
+        parameters = tuple(_parameter(name, *entries[name], allowed[name], fail) for name in allowed)
+        known = _known(section.get("known", []), f"{where} known", parameters, fail)
+        yield stage, Space(loss, parameters, known, {}, defaults, str(path), stage)
 
 
 def _section(

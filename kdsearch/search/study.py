@@ -48,7 +48,10 @@ def open_study(output: Path, setup: Mapping[str, Any], resume: bool) -> optuna.S
         raise UserError(f"{output} already holds a search: carry on with --resume, or give another --output")
     storage = _storage(path)
     setup = json.loads(json.dumps(dict(setup)))
-    study = optuna.create_study(storage=storage, study_name=STUDY, direction="minimize", load_if_exists=True)
+    try:
+        study = optuna.load_study(storage=storage, study_name=STUDY)
+    except KeyError:  # nothing there, or killed before its first record
+        study = optuna.create_study(storage=storage, study_name=STUDY, direction="minimize")
     before = study.user_attrs.get(_SETUP)
     if before is None:
         study.set_user_attr(_SETUP, setup)

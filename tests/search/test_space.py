@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdsearch.distillation import losses
+from kdsearch.errors import UserError
+from kdsearch.search.space import find, load
+
+GOOD = """
+[defaults]
+trials = 8
+epochs = 9
+grace = 3
+[common]
+batch_size = { choices = [25, 50] }
+learning_rate = { low = 1e-4, high = 1e-2, log = true }
+beta = { low = 0.0, high = 1.0 }
+[ord]
+alpha1 = { low = 0.1, high = 0.9 }
+known = [{ batch_size = 50, learning_rate = 0.001, alpha1 = 0.5 },
+  { batch_size = 25, learning_rate = 0.01, alpha1 = 0.5 }]
+[ord.prune.97]
+alpha1 = { low = 0.2, high = 0.4 }
+known = [{ batch_size = 25, learning_rate = 0.001, alpha1 = 0.3 }]
+[rd_l2]
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "space.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_space_is_read(tmp_path: Path) -> None:
+    space = load(write(tmp_path, GOOD), "ord")
+    assert space.names == ("batch_size", "learning_rate", "alpha1")
+    assert space.parameters[0].choices == (25, 50)
+    assert (space.parameters[1].low, space.parameters[1].high, space.parameters[1].log) == (1e-4, 1e-2, True)
+    assert space.known[0] == {"batch_size": 50, "learning_rate": 0.001, "alpha1": 0.5}
+    assert (space.defaults.trials, space.defaults.epochs, space.defaults.reduction) == (8, 9, 3)
+    assert load(write(tmp_path, GOOD), "rd_l2").names == ("batch_size", "learning_rate", "beta")
+
+
+def test_a_pruning_ratio_has_its_own_entries_and_points(tmp_path: Path) -> None:
+    space = load(write(tmp_path, GOOD), "ord", prune=97)
+    assert (space.parameters[2].low, space.parameters[2].high) == (0.2, 0.4)
+    assert [point["alpha1"] for point in space.known] == [0.3]
+    assert load(write(tmp_path, GOOD), "ord", prune=50).known == load(write(tmp_path, GOOD), "ord").known
+
+
+MISTAKES = [
+    ("[ord]", "[orb]", "[orb] is neither a loss"),
+    ("[ord]", "[ord.prune.50]", "[ord] misses the hyperparameter alpha1"),
+    ("[rd_l2]", "[fitnet]", "[fitnet] misses the hyperparameter weight"),
+    ("[rd_l2]", "rd_l2 = 3", "[ord.prune.97] rd_l2 is not a hyperparameter"),
+    ("alpha1 = { low = 0.1, high = 0.9 }", "", "[ord] misses the hyperparameter alpha1"),
+    ("alpha1 = { low = 0.1, high = 0.9 }", "alpha1 = 0.4", "[ord] alpha1 wants { low"),
+    ("alpha1 = { low = 0.1, high = 0.9 }", "alpha1 = {low=0.1, high=0.9}\nalpha2 = {low=0, high=1}", "alpha2 is not a"),
+    ("low = 0.1, high = 0.9", "low = 0.9, high = 0.1", "low = 0.9 is not below high = 0.1"),
+    ("low = 0.1, high = 0.9", "low = 0.5, high = 0.5", "is not below"),
+    ("low = 0.1, high = 0.9", "low = -0.1, high = 0.9", "low = -0.1 lies outside 0 to 1"),
+    ("low = 0.1, high = 0.9", "low = 0.1, high = inf", "high wants a number"),
+    ("low = 0.1, high = 0.9", "low = 0.1, high = nan", "high wants a number"),
+    ("low = 0.1, high = 0.9", "low = true, high = 0.9", "low wants a number"),
+    ("low = 0.1, high = 0.9", 'low = "0.1", high = 0.9', "low wants a number"),
+    ("low = 0.1, high = 0.9", "low = 0.1", "misses high"),
+    ("low = 0.1, high = 0.9", "low = 0.1, hihg = 0.9", "has no setting hihg"),
+    ("low = 0.1, high = 0.9", "low = 0.0, high = 0.9, log = true", "starts above 0"),
+    ("low = 0.1, high = 0.9", "low = 0.1, high = 0.9, log = 1", "log wants true or false"),
+    ("low = 0.1, high = 0.9", "low = 0.1, high = 0.9, integer = true", "wants whole numbers"),
+    ("low = 0.1, high = 0.9", "low = 0.1, choices = [0.5]", "choices and a range"),
+    ("choices = [25, 50]", "choices = []", "at least one value"),
+    ("choices = [25, 50]", "choices = 25", "wants a list"),
+    ("choices = [25, 50]", "choices = [25, 50, 25]", "given twice"),
+    ("choices = [25, 50]", 'choices = [25, "50"]', "is not a number"),
+    ("choices = [25, 50]", "choices = [0, 50]", "lies outside"),
+    ("choices = [25, 50]", "choices = [25, 50.5]", "whole numbers"),
+    ("beta =", "betta =", "[common] betta is a hyperparameter of no loss"),
+    ("alpha1 = 0.5 },", "alpha1 = 0.95 },", "[ord] known, point 1: alpha1 = 0.95 is not 0.1 to 0.9"),
+    (", alpha1 = 0.5 },", " },", "point 1: misses alpha1"),
+    ("alpha1 = 0.5 },", "alpha1 = 0.5, beta = 0.1 },", "point 1: beta is not searched"),
+    ("{ batch_size = 50,", "{ batch_size = 51,", "point 1: batch_size = 51 is not one of 25, 50"),
+    ("known = [{ batch_size = 50", "known = [3, { batch_size = 50", "wants a list of points"),
+    ("[ord.prune.97]", "[ord.prune.100]", "[ord.prune.100] wants a percent"),
+    ("[ord.prune.97]", "[ord.prune.x]", "[ord.prune.x] wants a percent"),
+    ("trials = 8", "trials = 0", "trials wants a whole number of at least 1"),
+    ("trials = 8", "trials = 8.5", "trials wants a whole number"),
+    ("trials = 8", "trails = 8", "no setting trails"),
+    ("trials = 8", 'confirm = "3x"', 'confirm wants "KxS"'),
+    ("grace = 3", "grace = 10", "grace = 10 is more than epochs = 9"),
+    ("[defaults]", "[defaults", "is not valid TOML"),
+    ("[defaults]\ntrials = 8\nepochs = 9\ngrace = 3", "defaults = 3", "defaults wants to be a section"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), MISTAKES, ids=[m[2] for m in MISTAKES])
+def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    path = write(tmp_path, GOOD.replace(old, new, 1))
+    with pytest.raises(UserError) as error:
+        load(path, "ord")
+    assert message in str(error.value)
+    assert str(error.value).startswith(f"search space {path}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        load(tmp_path / "none.toml", "ord")
+    with pytest.raises(UserError, match="directory"):
+        load(tmp_path, "ord")
+    (tmp_path / "latin.toml").write_bytes(b"\xe9 = 1")
+    with pytest.raises(UserError, match=r"has no section \[stcd\]; it has ord, rd_l2"):
+        load(write(tmp_path, GOOD), "stcd")
+    with pytest.raises(UserError, match="not UTF-8"):
+        load(tmp_path / "latin.toml", "ord")
+    with pytest.raises(UserError, match="no search space 'pemsd9', only default, demo"):
+        find("pemsd9")
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=50, deadline=None)
+def test_any_text_is_a_space_or_a_sentence(text: str) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "space.toml"
+        path.write_text(GOOD + text, encoding="utf-8", errors="replace")
+        with contextlib.suppress(UserError):  # and nothing else
+            assert load(path, "ord").names
+
+
+def test_fixing_takes_a_parameter_out_of_the_search(tmp_path: Path) -> None:
+    space = load(write(tmp_path, GOOD), "ord")
+    fixed = space.fix({"learning_rate": 1e6, "batch_size": 7})
+    assert fixed.names == ("alpha1",)
+    assert fixed.known == ({"alpha1": 0.5},)  # two points that differed in what is fixed are one now
+    assert fixed.full({"alpha1": 0.3}) == {"alpha1": 0.3, "learning_rate": 1e6, "batch_size": 7}
+    assert fixed.digest() != space.digest() == load(write(tmp_path, GOOD), "ord").digest()
+    with pytest.raises(
+        UserError, match="no hyperparameter alpha, only alpha1, batch_size, learning_rate; did you mean alpha1"
+    ):
+        space.fix({"alpha": 1})
+    for wrong in ("x", True, float("nan")):
+        with pytest.raises(UserError, match="--set alpha1: wants a number"):
+            space.fix({"alpha1": wrong})
+
+
+@pytest.mark.parametrize("stem", ["pemsd7", "pemsd8", "default", "demo"])
+def test_the_spaces_that_come_with_it_cover_every_loss(stem: str) -> None:
+    for loss in losses.names():
+        space = load(find(stem), loss)
+        declared = {h.name for h in losses.hyperparameters(loss)}
+        assert set(space.names) == {"batch_size", "learning_rate"} | declared
+        assert space.known
+
+
+def test_the_published_points_come_first() -> None:
+    assert load(find("pemsd8"), "stcd").known[0] == {
+        "batch_size": 50,
+        "learning_rate": 0.001,
+        "alpha1": 0.846,
+        "alpha2": 0.465,
+        "alpha3": 0.504,
+    }
+    assert load(find("pemsd8"), "skd").known[0] == {"batch_size": 60, "learning_rate": 0.01, "alpha": 0.005}
+    assert load(find("pemsd7"), "stcd", 97).known[0]["alpha1"] == 0.746
+    assert load(find("pemsd8"), "stcd", "25").known[0]["alpha3"] == 0.868
