@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdsearch.errors import UserError
+from kdsearch.search.reaper import Reaper
 from kdsearch.search.resources import Machine, Node, gpu_bytes, local_machine
 
 __all__ = ["configure", "current_machine", "ray_session"]
@@ -45,7 +46,7 @@ def configure() -> None:
 def ray_session(address: str | None = None, object_store_bytes: int | None = None) -> Iterator[None]:
     """Start Ray here, or join a cluster, for the time of a ``with``; inside another session nothing happens.
 
-    A local Ray dies with this process, also by SIGKILL: its processes ask the kernel for that.
+    A local Ray dies with this process, also by SIGKILL.
 
     Args:
         address: of a cluster to join, ``"auto"`` for the one of this machine; None starts one here.
@@ -61,12 +62,14 @@ def ray_session(address: str | None = None, object_store_bytes: int | None = Non
         yield
         return
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    folder = None
+    folder: str | None = None
+    reaper: Reaper | None = None
     try:
         if address is not None:
             _join(address)
         else:
             folder = _folder()
+            reaper = Reaper(folder)
             node = local_machine().nodes[0]
             ray.init(
                 num_cpus=int(node.cpus),
@@ -78,9 +81,12 @@ def ray_session(address: str | None = None, object_store_bytes: int | None = Non
                 logging_level=logging.CRITICAL,
                 _temp_dir=folder,
             )
+            reaper.watch()
         yield
     finally:
         ray.shutdown()
+        if reaper is not None:
+            reaper.dismiss()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
