@@ -2,8 +2,8 @@
 
 STGCN is time-equivariant, so one pass over a whole day gives the features and forecasts of each of its windows
 (:class:`kdsearch.models.stgcn.STGCN`). The bank keeps, per absolute time step of the training days, only what the
-loss needs: forecasts, correlations of node pairs (Eq. 9) and of step pairs (Eq. 7) in 16-bit fixed point, or features in
-half precision. Its arrays are NumPy, so Ray's object store hands them to all trials without a copy.
+loss needs: forecasts, correlations of node pairs (Eq. 9) and of step pairs (Eq. 7) in 16-bit fixed point, or features
+in half precision. Its arrays are NumPy, so Ray's object store hands them to all trials without a copy.
 """
 
 from __future__ import annotations
@@ -116,7 +116,8 @@ class BankReader:
         """What the loss reads for runs of consecutive windows.
 
         Args:
-            day, start: ``[B]``, day and first step of each run.
+            day: of each run, ``[B]``.
+            start: its first step, ``[B]``.
             x: its input ``[B, n_his + run - 1, N]``; only the length is read.
         """
         run = x.shape[1] - self._n_his + 1

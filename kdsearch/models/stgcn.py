@@ -11,6 +11,7 @@ channel-last there on a CPU, and no slower for the teacher), and the graph produ
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["BASE", "CHANNELS", "STUDENT", "TEACHER", "Channels", "Features", "STGCN"]
+__all__ = ["BASE", "CHANNELS", "STGCN", "STUDENT", "TEACHER", "Channels", "Features"]
 
 Channels = tuple[tuple[int, int, int], ...]
 
@@ -208,7 +209,7 @@ class STGCN(nn.Module):
         super().__init__()
         if tuple(graph_kernel.shape) != (ks, n_nodes, n_nodes):
             raise ValueError(f"graph_kernel must be [{ks}, {n_nodes}, {n_nodes}], got {list(graph_kernel.shape)}")
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in itertools.pairwise(channels):
             if before[-1] != after[0]:
                 raise ValueError(f"channels of consecutive blocks do not meet: {list(before)} -> {list(after)}")
         ko = n_his - len(channels) * 2 * (kt - 1)

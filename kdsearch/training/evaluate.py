@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kdsearch.data import Dataset, Windows
+from kdsearch.data.dataset import Part
 from kdsearch.training.metrics import scores
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ __all__ = ["Forecaster", "evaluate", "evaluate_windows", "forecast"]
 class Forecaster(Protocol):
     """Anything that forecasts z-scored windows ``[B, n_his, N] -> [B, steps, N]`` by rolling out."""
 
-    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, object]: ...
+    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, object]:
+        """Forecasts, and whatever else the forecaster gives."""
 
 
 @torch.no_grad()
@@ -43,6 +45,6 @@ def evaluate_windows(model: Forecaster, windows: Windows, horizons: Mapping[int,
     return scores(forecast(model, windows, steps), windows.denormalise(truth[:, 0]), valid, horizons)
 
 
-def evaluate(model: Forecaster, dataset: Dataset, part: str, device: str = "cpu") -> dict[str, float]:
+def evaluate(model: Forecaster, dataset: Dataset, part: Part, device: str = "cpu") -> dict[str, float]:
     """The nine figures on a part of the data: ``"validation"``, or ``"test"`` once everything is chosen."""
     return evaluate_windows(model, Windows(dataset, part, device), dataset.horizons)

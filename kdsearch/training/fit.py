@@ -154,6 +154,13 @@ class Trainer:
             self.loss.prepare(self.model.features(batch.x.unsqueeze(-1)), batch.teacher)
         self.loss.to(self.device)
 
+    def rehearse(self) -> None:
+        """One update with a full batch and one validation, so that peak memory shows. Spoils the trainer."""
+        self.model.train()
+        self._update(self._batches()[0].to(self.device))
+        self.model.eval()
+        evaluate_windows(self.model, self.validation_windows, self.horizons)
+
     def epoch(self) -> EpochReport:
         """Train one epoch, validate by roll-out, remember the network if it is the best so far."""
         began = time.perf_counter()

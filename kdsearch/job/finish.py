@@ -1,0 +1,163 @@
+"""All that comes after the last trial: confirmation, the test days, best.json, the store."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from kdsearch import fingerprint
+from kdsearch.data import Dataset
+from kdsearch.job.prepare import Plan, Prepared, Say, trained
+from kdsearch.models.stgcn import STUDENT
+from kdsearch.results import store
+from kdsearch.results.best import NAME, write_best
+from kdsearch.results.result import SCHEMA, Result
+from kdsearch.search.confirm import Confirmed, SeedRun, confirm
+from kdsearch.search.settings import SearchResult
+from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
+from kdsearch.training.evaluate import evaluate
+
+__all__ = ["finish"]
+
+
+def finish(prepared: Prepared, search: SearchResult, say: Say, command: str, store_dir: Any) -> dict[str, Any]:
+    """Confirm the best, measure the winner on the test days once, write everything.
+
+    Returns:
+        The document of best.json.
+
+    Raises:
+        UserError: no trial reached a finite score.
+    """
+    plan = prepared.plan
+    seeds = plan.seeds
+    candidates = search.ranked[: plan.confirm.configurations]
+    if candidates:
+        say(f"confirm: {len(candidates)} x {len(seeds)} trainings of {plan.student.epochs} epochs")
+    confirmed = confirm(prepared.objective, candidates, seeds, plan.search, lambda n, run: _tell(say, n, run))
+    winner = confirmed[0]
+    for seed in seeds[1:]:
+        prepared.students[seed] = trained(plan, "student", replace(plan.student, seed=seed), say)
+    checkpoints = [_checkpoint(plan, run) for run in winner.runs]
+    best = min(range(len(seeds)), key=lambda i: winner.runs[i].score)
+    save_checkpoint(plan.search.output / "checkpoints" / "best.pt", checkpoints[best])
+    document = _document(prepared, search, confirmed, checkpoints, command)
+    write_best(plan.search.output / NAME, document)
+    if store.update(Result.read(document, NAME), store_dir):
+        say(f"store: the best so far for {plan.dataset.name}, kept in {store.path_of(plan.dataset.name, store_dir)}")
+    return document
+
+
+def _tell(say: Say, number: int, run: SeedRun) -> None:
+    how = f"score {run.score:.4g} (epoch {run.epoch})" if run.error is None else run.error
+    say(f"confirm: trial {number} with seed {run.seed}: {how}")
+
+
+def _checkpoint(plan: Plan, run: SeedRun) -> Checkpoint:
+    return Checkpoint(
+        channels=STUDENT,
+        weights={name: torch.from_numpy(value) for name, value in run.weights.items()},
+        dataset=plan.dataset.name,
+        data=plan.dataset.fingerprint,
+        epoch=run.epoch,
+        validation={"score": run.score, **run.validation},
+        seconds=run.seconds,
+    )
+
+
+def _document(
+    prepared: Prepared,
+    search: SearchResult,
+    confirmed: list[Confirmed],
+    checkpoints: list[Checkpoint],
+    command: str,
+) -> dict[str, Any]:
+    plan, winner = prepared.plan, confirmed[0]
+    dataset = plan.dataset
+    networks = [c.network(dataset, plan.device) for c in checkpoints]
+    tests = [evaluate(network, dataset, "test", plan.device) for network in networks]
+    seconds = {**prepared.seconds, "search": search.seconds, "trials": search.trial_seconds}
+    seconds["confirm"] = sum(run.seconds for c in confirmed for run in c.runs)
+    return {
+        "schema": SCHEMA,
+        "dataset": dataset.name,
+        "loss": plan.space.loss,
+        "prune": None,
+        "params": dict(winner.params),
+        "n_parameters": networks[0].n_parameters(),
+        "teacher": {
+            "n_parameters": prepared.teacher.network(dataset).n_parameters(),
+            "channels": prepared.teacher.channels,
+            "fingerprint": plan.search.identity["teacher"],
+            "epoch": prepared.teacher.epoch,
+        },
+        "validation": _spread({"score": r.score, **r.validation} for r in winner.runs),
+        "test": _spread(tests),
+        "seeds": [run.seed for run in winner.runs],
+        "per_seed": [
+            {
+                "seed": run.seed,
+                "epoch": run.epoch,
+                "validation": {"score": run.score, **run.validation},
+                "test": test,
+            }
+            for run, test in zip(winner.runs, tests, strict=True)
+        ],
+        "confirmed": [
+            {"trial": c.trial, "params": dict(c.params), "score": {"mean": c.mean, "std": c.std}} for c in confirmed
+        ],
+        "baselines": _baselines(prepared),
+        "warnings": prepared.warnings,
+        "search": {
+            "trials": search.wanted,
+            "completed": search.completed,
+            "stopped": search.stopped,
+            "failed": search.failed,
+            "epochs": plan.student.epochs,
+            "cpus_per_trial": plan.search.cpus_per_trial,
+            "device": plan.device,
+            "seconds": seconds,
+        },
+        "protocol": plan.protocol,
+        "fingerprint": {
+            "code": fingerprint.code(),
+            "data": dataset.fingerprint,
+            "protocol": fingerprint.digest(plan.protocol),
+            "versions": fingerprint.versions(),
+        },
+        "command": command,
+    }
+
+
+def _baselines(prepared: Prepared) -> dict[str, Any]:
+    """Figures of what stands beside the winner, on validation and test days."""
+    dataset, device = prepared.plan.dataset, prepared.plan.device
+    rows = {}
+    for name, model in prepared.classical.items():
+        rows[name] = {part: evaluate(model, dataset, part) for part in ("validation", "test")}
+    rows["teacher"] = _measured([prepared.teacher], dataset, device)
+    rows["student_none"] = _measured(list(prepared.students.values()), dataset, device)
+    return rows
+
+
+def _measured(checkpoints: list[Checkpoint], dataset: Dataset, device: str) -> dict[str, Any]:
+    return {
+        "validation": _spread(c.validation for c in checkpoints),
+        "test": _spread(evaluate(c.network(dataset, device), dataset, "test", device) for c in checkpoints),
+    }
+
+
+def _spread(runs: Iterable[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Mean and deviation of each figure over seeds; no deviation of a single one."""
+    rows = list(runs)
+    return {
+        name: {
+            "mean": statistics.fmean(row[name] for row in rows),
+            "std": statistics.stdev(row[name] for row in rows) if len(rows) > 1 else None,
+        }
+        for name in rows[0]
+    }

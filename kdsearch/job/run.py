@@ -1,0 +1,85 @@
+"""``kdsearch.tune``, whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from kdsearch.job.prepare import Plan, check, prepare
+from kdsearch.job.settings import JobSettings
+
+__all__ = ["run_job"]
+
+_INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
+
+
+def run_job(settings: JobSettings) -> int:
+    """Check, prepare, search, confirm, write, and print the result.
+
+    Returns:
+        Exit code: 0, or 130 if the search was interrupted (everything is kept).
+
+    Raises:
+        UserError: whatever its user can mend.
+    """
+    plan = check(settings)
+    from kdsearch.search.progress import Progress
+
+    progress = Progress(stream=sys.stderr if settings.quiet else sys.stdout, epochs=plan.student.epochs)
+    say = _warnings_only if settings.quiet else progress.on_message
+    dataset = plan.dataset
+    split = dataset.split
+    say(
+        f"{dataset.name}: {dataset.n_nodes} sensors, {split.total} days "
+        f"({split.train} training, {split.validation} validation, {split.test} test), loss {plan.space.loss}"
+    )
+    for note in dataset.notes:
+        say(f"note: {note}")
+    try:
+        prepared = prepare(plan, settings.bank_memory, say)
+    except KeyboardInterrupt:
+        print("interrupted before the search; what was trained is kept and carried on from", file=sys.stderr)
+        return _INTERRUPTED
+
+    from kdsearch.results.tensorboard import TensorBoard
+    from kdsearch.search.runner import run_search
+
+    output = plan.search.output
+    board = TensorBoard(output)
+    listeners = (board,) if settings.quiet else (progress, board)
+    found = run_search(prepared.objective, plan.space, plan.search, listeners)
+    if found.reason == "interrupted":
+        print(f"interrupted; carry on with: {_resume(settings.command)}", file=sys.stderr)
+        return _INTERRUPTED
+    from kdsearch.job.finish import finish
+
+    try:
+        document = finish(prepared, found, say, settings.command, settings.store)
+    except KeyboardInterrupt:
+        print(f"interrupted; carry on with: {_resume(settings.command)}", file=sys.stderr)
+        return _INTERRUPTED
+    _print_result(plan, document)
+    return 0
+
+
+def _warnings_only(line: str) -> None:
+    if line.startswith("warning"):
+        print(line, file=sys.stderr)
+
+
+def _resume(command: str) -> str:
+    return command if "--resume" in command.split() else f"{command} --resume"
+
+
+def _print_result(plan: Plan, document: Mapping[str, Any]) -> None:
+    from kdsearch.results.formats import render
+    from kdsearch.results.result import Result
+    from kdsearch.results.tables import best, comparison
+
+    result = Result.read(document, "best.json")
+    print()
+    print(render([*best([result]), *comparison([result])], "md"))
+    print(
+        f"everything is in {plan.search.output}: best.json, trials.parquet, study.journal, tensorboard/, checkpoints/"
+    )

@@ -1,0 +1,67 @@
+"""What ``kdsearch.tune`` was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from kdsearch.command import Confirm
+
+__all__ = ["JobSettings"]
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """The command's arguments; ``None`` where the search space's defaults decide.
+
+    Attributes:
+        dataset: known name, or path of a TOML declaration.
+        loss: name in the registry.
+        space: search space instead of the dataset's own.
+        fixed: hyperparameters taken out of the search.
+        data_dir: where the raw files lie.
+        trials: wanted in total.
+        epochs: of a full trial.
+        time_budget: seconds for the search.
+        scheduler, sampler: by name.
+        seed: of everything random.
+        confirm: K best configurations, S seeds each.
+        concurrency, gpus_per_trial, cpus_per_trial, address: resources, see
+            :class:`kdsearch.search.settings.SearchSettings`.
+        bank_memory: bytes the teacher bank may take, or ``"auto"``.
+        teacher_epochs, teacher_run_length: how the teacher is trained.
+        cache_dir: of trained networks.
+        output: folder of the search.
+        resume: carry on with what is there.
+        store: of best configurations.
+        quiet: print warnings and the result only.
+        command: the command line, for the record.
+    """
+
+    dataset: str = "demo"
+    loss: str = "stcd"
+    space: Path | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    data_dir: Path | None = None
+    trials: int | None = None
+    epochs: int | None = None
+    time_budget: float | None = None
+    scheduler: str = "asha"
+    sampler: str = "tpe"
+    seed: int = 0
+    confirm: Confirm | None = None
+    concurrency: int | Literal["auto"] = "auto"
+    gpus_per_trial: float | Literal["auto"] = "auto"
+    cpus_per_trial: int = 1
+    address: str | None = None
+    bank_memory: int | Literal["auto"] = "auto"
+    teacher_epochs: int | None = None
+    teacher_run_length: int | None = None
+    cache_dir: Path | None = None
+    output: Path | None = None
+    resume: bool = False
+    store: Path | None = None
+    quiet: bool = False
+    command: str = ""

@@ -1,0 +1,239 @@
+"""``kdsearch.train``, whole: one network, several seeds, no search."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdsearch import fingerprint
+from kdsearch.data import Dataset
+from kdsearch.data.catalog import KNOWN
+from kdsearch.distillation.objective import DistillationObjective
+from kdsearch.errors import UserError
+from kdsearch.job.prepare import Plan, Say, Told, build_bank, check, trained
+from kdsearch.job.settings import JobSettings
+from kdsearch.models.stgcn import CHANNELS
+from kdsearch.results.best import read_best
+from kdsearch.results.files import write_json
+from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
+from kdsearch.training.evaluate import evaluate
+from kdsearch.training.fit import fit
+
+__all__ = ["TrainSettings", "run_training"]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """The command's arguments.
+
+    Attributes:
+        dataset: known name or path of a TOML declaration; None for that of ``params``.
+        model: ``teacher``, ``base`` or ``student``.
+        loss: of a student; None for that of ``params``, else ``none``.
+        params: a best.json, whose hyperparameters, seeds and protocol are taken.
+        fixed: hyperparameters given by ``--set``.
+        seeds: how many; None for those of ``params``, else 1.
+        seed: the first of them.
+        epochs, batch_size, learning_rate: of a training without ``params``.
+        test: also measure on the test days.
+        data_dir, cache_dir, output, bank_memory, teacher_epochs, teacher_run_length, device: see
+            :class:`kdsearch.job.settings.JobSettings`.
+    """
+
+    dataset: str | None = None
+    model: str = "student"
+    loss: str | None = None
+    params: Path | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int | None = None
+    seed: int = 0
+    epochs: int | None = None
+    test: bool = False
+    data_dir: Path | None = None
+    cache_dir: Path | None = None
+    output: Path | None = None
+
+
+def run_training(settings: TrainSettings) -> int:
+    """Train, say how it came out, and write ``result.json`` and a checkpoint a seed.
+
+    Raises:
+        UserError: whatever its user can mend.
+    """
+    document = None if settings.params is None else read_best(settings.params)
+    _check(settings, document)
+    plan = check(_job(settings, document), search=False)
+    if document is not None:
+        _check_data(settings, document, plan.dataset)
+    say = _Clock()
+    output = settings.output or Path("runs") / f"{plan.dataset.name}-{settings.model}-{plan.space.loss}-train"
+    seeds = _seeds(settings, document)
+    began = time.perf_counter()
+    if settings.model == "student" and plan.space.loss != "none":
+        checkpoints = _distilled(plan, _params(settings, document, plan), document, seeds, say)
+    else:
+        how = plan.teacher if settings.model == "teacher" else plan.student
+        how = replace(how, epochs=settings.epochs or how.epochs)
+        checkpoints = [trained(plan, settings.model, replace(how, seed=seed), say) for seed in seeds]
+    runs = [
+        _run(checkpoint, plan.dataset, plan.device, seed, settings.test)
+        for checkpoint, seed in zip(checkpoints, seeds, strict=True)
+    ]
+    for checkpoint, seed in zip(checkpoints, seeds, strict=True):
+        save_checkpoint(output / f"seed-{seed}.pt", checkpoint)
+    found = {
+        "dataset": plan.dataset.name,
+        "model": settings.model,
+        "loss": plan.space.loss,
+        "per_seed": runs,
+        "seconds": time.perf_counter() - began,
+        "fingerprint": {
+            "code": fingerprint.code(),
+            "data": plan.dataset.fingerprint,
+            "versions": fingerprint.versions(),
+        },
+    }
+    write_json(output / "result.json", found)
+    _print(runs, document, output)
+    return 0
+
+
+def _check(settings: TrainSettings, document: Mapping[str, Any] | None) -> None:
+    if settings.model not in CHANNELS:
+        raise UserError(f"--model {settings.model}: choose one of {', '.join(CHANNELS)}")
+    loss = settings.loss or ("none" if document is None else document["loss"])
+    if settings.model != "student" and loss != "none":
+        raise UserError(
+            f"--model {settings.model} is trained on the task alone: leave --loss {loss} out, or train a student"
+        )
+    if document is None:
+        return
+    if settings.loss not in (None, document["loss"]):
+        raise UserError(f"--loss {settings.loss}: {settings.params} holds the configuration of {document['loss']}")
+    if settings.fixed:
+        raise UserError("--set and --params: give one of the two, the file holds every hyperparameter")
+    if settings.dataset is None and document["dataset"] not in KNOWN:
+        raise UserError(
+            f"--dataset: {settings.params} is of {document['dataset']}; name the TOML file that declares it"
+        )
+
+
+def _check_data(settings: TrainSettings, document: Mapping[str, Any], dataset: Dataset) -> None:
+    known = document["fingerprint"].get("data")
+    if known != dataset.fingerprint:
+        raise UserError(
+            f"{settings.params} was found on {document['dataset']} (data {known}), and "
+            f"{settings.dataset or dataset.name} is other data ({dataset.fingerprint}): give the one it was found on"
+        )
+
+
+def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSettings:
+    """The search this training would belong to: it says how teacher and student are trained."""
+    if document is None:
+        return JobSettings(
+            dataset=settings.dataset or "demo",
+            loss=settings.loss or "none",
+            fixed=settings.fixed,
+            data_dir=settings.data_dir,
+            epochs=settings.epochs,
+            cache_dir=settings.cache_dir,
+        )
+    protocol = document["protocol"]
+    return JobSettings(
+        dataset=settings.dataset or document["dataset"],
+        loss=document["loss"],
+        data_dir=settings.data_dir,
+        epochs=settings.epochs or protocol["student"]["epochs"],
+        seed=protocol["teacher"]["seed"],
+        teacher_epochs=protocol["teacher"]["epochs"],
+        teacher_run_length=protocol["teacher"]["run_length"],
+        cache_dir=settings.cache_dir,
+    )
+
+
+def _seeds(settings: TrainSettings, document: Mapping[str, Any] | None) -> list[int]:
+    if settings.seeds is None and document is not None:
+        return [int(seed) for seed in document["seeds"]]
+    first = settings.seed if document is None else int(document["seeds"][0])
+    return [first + k for k in range(settings.seeds or 1)]
+
+
+def _params(settings: TrainSettings, document: Mapping[str, Any] | None, plan: Plan) -> dict[str, Any]:
+    """From the file, or the space's first known point with what ``--set`` changes."""
+    if document is not None:
+        return dict(document["params"])
+    return plan.space.full(plan.space.known[0] if plan.space.known else {})
+
+
+def _distilled(
+    plan: Plan, params: dict[str, Any], document: Mapping[str, Any] | None, seeds: list[int], say: Say
+) -> list[Checkpoint]:
+    say("hyperparameters: " + " ".join(f"{name}={value}" for name, value in params.items()))
+    teacher = trained(plan, "teacher", plan.teacher, say)
+    bank, live, _ = build_bank(plan, teacher, "auto", say)
+    objective = DistillationObjective(plan.dataset, plan.space.loss, plan.student, bank, live)
+    if document is not None and plan.device == "cpu":
+        # As many threads as a trial had: another number adds the same products in another order.
+        torch.set_num_threads(int(document["search"]["cpus_per_trial"]))
+    return [_distil(objective, params, plan, seed, say) for seed in seeds]
+
+
+def _distil(objective: DistillationObjective, params: dict[str, Any], plan: Plan, seed: int, say: Say) -> Checkpoint:
+    label = f"student {plan.space.loss}, seed {seed}"
+    trainer = objective.trainer(params, plan.device, seed)
+    try:
+        result = fit(trainer, on_epoch=Told(say, label, plan.student.epochs))
+    except FloatingPointError as error:
+        raise UserError(f"{label}: {error}; lower the learning rate") from None
+    seconds = sum(r.seconds for r in result.history)
+    say(f"{label}: trained in {seconds:.0f} s, epoch {result.best.epoch}, validation {result.best.score:.4f}")
+    return Checkpoint(
+        channels=objective.channels,
+        weights={name: value.cpu() for name, value in trainer.best_weights.items()},
+        dataset=plan.dataset.name,
+        data=plan.dataset.fingerprint,
+        epoch=result.best.epoch,
+        validation={"score": result.best.score, **result.best.validation},
+        seconds=seconds,
+    )
+
+
+def _run(checkpoint: Checkpoint, dataset: Dataset, device: str, seed: int, test: bool) -> dict[str, Any]:
+    run: dict[str, Any] = {"seed": seed, "epoch": checkpoint.epoch, "validation": checkpoint.validation}
+    if test:
+        run["test"] = evaluate(checkpoint.network(dataset, device), dataset, "test", device)
+    return run
+
+
+class _Clock:
+    """Lines with the time since the start before them."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        passed = int(time.monotonic() - self._began)
+        print(f"[{passed // 60:3d}:{passed % 60:02d}] {line}", flush=True)
+
+
+def _print(runs: list[dict[str, Any]], document: Mapping[str, Any] | None, output: Path) -> None:
+    print()
+    for part in ("validation", "test"):
+        rows = [run[part] for run in runs if part in run]
+        for name in rows[0] if rows else ():
+            values = [row[name] for row in rows]
+            spread = f" ± {statistics.stdev(values):.3f} over {len(values)} seeds" if len(values) > 1 else ""
+            print(f"{part:<10}  {name:<8}  {statistics.fmean(values):8.3f}{spread}")
+    if document is not None:
+        told = {run["seed"]: run["validation"]["score"] for run in document["per_seed"]}
+        for run in runs:
+            if run["seed"] in told:
+                now = run["validation"]["score"]
+                print(f"seed {run['seed']}: validation score {now:.6f}, best.json has {told[run['seed']]:.6f}")
+    print(f"written to {output}")

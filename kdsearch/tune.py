@@ -1,0 +1,106 @@
+"""``python -m kdsearch.tune``: search the hyperparameters of a distillation."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdsearch import command
+
+_EXAMPLES = """\
+examples:
+  python -m kdsearch.tune                                        search stcd on the built-in demo
+  python -m kdsearch.tune --dataset pemsd7 --loss stcd           the paper's Table 2, downloaded data
+  python -m kdsearch.tune --dataset sensors.toml --trials 200 --time-budget 8h --gpus-per-trial 0.25
+  python -m kdsearch.tune --dataset pemsd7 --loss ord --set batch_size=50 --confirm 5x5
+  python -m kdsearch.tune --dataset pemsd7 --resume              carry on with runs/pemsd7-stcd
+"""
+
+
+def parser() -> command.Parser:
+    """The command's arguments."""
+    p = command.Parser(
+        command.program("tune"),
+        "Search the hyperparameters of a knowledge distillation: train the teacher once, distil trials "
+        "under Ray Tune, Optuna and ASHA, confirm the best over several seeds, and store the winner.",
+        epilog=_EXAMPLES,
+    )
+    what = p.add_argument_group("what to search")
+    what.add_argument(
+        "--dataset", default="demo", metavar="NAME|FILE", help="pemsd7, pemsd8, demo, or a TOML file that declares one"
+    )
+    what.add_argument("--loss", default="stcd", metavar="NAME", help="distillation loss")
+    what.add_argument("--space", type=Path, metavar="FILE", help="search space instead of the dataset's own")
+    what.add_argument(
+        "--set",
+        type=command.setting,
+        action="append",
+        default=[],
+        dest="fixed",
+        metavar="KEY=VALUE",
+        help="fix a hyperparameter instead of searching it; repeatable",
+    )
+    what.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie or are downloaded to")
+
+    how = p.add_argument_group("how far")
+    how.add_argument("--trials", type=command.positive_int, metavar="N", help="total wanted (default: the space's)")
+    how.add_argument("--epochs", type=command.positive_int, metavar="N", help="of a full trial (default: the space's)")
+    how.add_argument("--time-budget", type=command.duration, metavar="TIME", help="stop the search after, e.g. 2h, 30m")
+    how.add_argument(
+        "--scheduler", default="asha", choices=("asha", "hyperband", "median", "none"), help="early stopping"
+    )
+    how.add_argument("--sampler", default="tpe", metavar="NAME", help="Optuna sampler: tpe, random, gp, cmaes or qmc")
+    how.add_argument("--seed", type=command.non_negative_int, default=0, metavar="N", help="of everything random")
+    how.add_argument(
+        "--confirm",
+        type=command.confirm,
+        metavar="KxS",
+        help="retrain the K best at full length with S seeds each (default: the space's)",
+    )
+
+    where = p.add_argument_group("on what")
+    where.add_argument("--concurrency", type=command.count_or_auto, default="auto", metavar="N", help="trials at once")
+    where.add_argument(
+        "--gpus-per-trial", type=command.fraction_or_auto, default="auto", metavar="SHARE", help="e.g. 0.25; 0 for CPU"
+    )
+    where.add_argument("--cpus-per-trial", type=command.positive_int, default=1, metavar="N", help="threads of a trial")
+    where.add_argument("--address", metavar="ADDRESS", help="join a Ray cluster: auto, or host:port")
+    where.add_argument(
+        "--bank-memory", type=command.size, default="auto", metavar="SIZE", help="of the teacher bank, e.g. 4GB"
+    )
+
+    teacher = p.add_argument_group("teacher")
+    teacher.add_argument("--teacher-epochs", type=command.positive_int, metavar="N", help="(default: the space's)")
+    teacher.add_argument(
+        "--teacher-run-length",
+        type=command.positive_int,
+        metavar="N",
+        help="consecutive windows drawn together when it is trained; 1 draws each alone (default: the space's)",
+    )
+    teacher.add_argument("--cache-dir", type=Path, metavar="DIR", help="trained teachers (default: the user's cache)")
+
+    out = p.add_argument_group("output")
+    out.add_argument("--output", type=Path, metavar="DIR", help="(default: runs/<dataset>-<loss>)")
+    out.add_argument("--resume", action="store_true", help="carry on with the search in the output folder")
+    out.add_argument(
+        "--store", type=Path, metavar="DIR", help="store of best configurations (default: experiments/best)"
+    )
+    out.add_argument("--quiet", action="store_true", help="only the result and warnings")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, check, search."""
+    args = vars(parser().parse_args(argv))
+    args["fixed"] = command.settings(args["fixed"])
+    from kdsearch.job.run import run_job
+    from kdsearch.job.settings import JobSettings
+
+    given = sys.argv[1:] if argv is None else list(argv)
+    return run_job(JobSettings(**args, command=shlex.join(["python", "-m", "kdsearch.tune", *given])))
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))
