@@ -11,18 +11,18 @@ channel-last there on a CPU, and no slower for the teacher), and the graph produ
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["BASE", "CHANNELS", "STGCN", "STUDENT", "TEACHER", "Channels", "Features"]
+from kdsearch.models.layout import Channels, Layout, Residual, published_residual
 
-Channels = tuple[tuple[int, int, int], ...]
+__all__ = ["BASE", "CHANNELS", "STGCN", "STUDENT", "TEACHER", "Channels", "Features", "Layout"]
 
 # Table 1, "Hidden Blocks Channel".
 TEACHER: Channels = ((1, 32, 64), (64, 32, 128))
@@ -91,10 +91,20 @@ class TemporalConv(nn.Module):
 
     ``glu``: ``(P + r) * sigmoid(Q)``; ``relu``: ``relu(conv + r)``; ``sigmoid``: ``sigmoid(conv)`` without residual.
     The residual ``r`` is the input's last ``T - kt + 1`` steps: mapped by a bias-free 1x1 convolution if it has more
-    channels than the output, zero-padded if it has fewer.
+    channels than the output, zero-padded if it has fewer. In a pruned network ``residual`` says which input channel
+    is added to which output channel (:data:`kdsearch.models.layout.Residual`).
     """
 
-    def __init__(self, c_in: int, c_out: int, kt: int, activation: str) -> None:
+    source: Tensor | None
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kt: int,
+        activation: str,
+        residual: Residual | Literal["published"] = "published",
+    ) -> None:
         super().__init__()
         if activation not in ("glu", "relu", "sigmoid"):
             raise ValueError(f"unknown activation {activation!r}")
@@ -103,8 +113,15 @@ class TemporalConv(nn.Module):
         # TensorFlow counts the receptive field in both fans of a convolution.
         self.weight = _glorot(kt * c_in, kt * width, kt * c_in, width)
         self.bias = nn.Parameter(torch.zeros(width))
-        maps = activation != "sigmoid" and c_in > c_out
+        adds_to = published_residual(c_in, c_out) if residual == "published" else residual
+        maps = activation != "sigmoid" and adds_to is None
         self.residual = _glorot(c_in, c_out, c_in, c_out) if maps else None
+        # Which input each output channel takes, c_in standing for none; not needed where j takes j.
+        source = None
+        if adds_to is not None and (adds_to != tuple(range(c_in)) or c_in > c_out):
+            takes = {j: i for i, j in enumerate(adds_to)}
+            source = torch.tensor([takes.get(j, c_in) for j in range(c_out)])
+        self.register_buffer("source", source, persistent=False)
 
     def forward(self, x: Tensor, tails: _Tails | None = None) -> Tensor:
         """``[c_in, B, T, N] -> [c_out, B, T - kt + 1, N]``."""
@@ -118,6 +135,8 @@ class TemporalConv(nn.Module):
         r = x[:, :, self.kt - 1 :]
         if self.residual is not None:
             r = _mix(self.residual, r)
+        elif self.source is not None:
+            r = F.pad(r, (0, 0, 0, 0, 0, 0, 0, 1)).index_select(0, self.source)
         elif self.c_in < self.c_out:
             r = F.pad(r, (0, 0, 0, 0, 0, 0, 0, self.c_out - self.c_in))
         if self.activation == "relu":
@@ -158,24 +177,25 @@ class NodeLayerNorm(nn.Module):
 class _Block(nn.Module):
     """``T-GLU -> S-ReLU -> T-ReLU -> LayerNorm``."""
 
-    def __init__(self, n_nodes: int, channels: Sequence[int], ks: int, kt: int) -> None:
+    def __init__(self, n_nodes: int, channels: Sequence[int], ks: int, kt: int, residuals: Sequence[Residual]) -> None:
         super().__init__()
         c_in, c_mid, c_out = channels
-        self.temporal_in = TemporalConv(c_in, c_mid, kt, "glu")
+        self.temporal_in = TemporalConv(c_in, c_mid, kt, "glu", residuals[0])
         self.spatial = SpatialConv(c_mid, ks)
-        self.temporal_out = TemporalConv(c_mid, c_out, kt, "relu")
+        self.temporal_out = TemporalConv(c_mid, c_out, kt, "relu", residuals[1])
         self.norm = NodeLayerNorm(n_nodes, c_out)
 
 
 class _Head(nn.Module):
     """``T-GLU (kernel ko) -> LayerNorm -> T-sigmoid (kernel 1) -> 1x1 map to one channel + bias per node``."""
 
-    def __init__(self, n_nodes: int, channels: int, ko: int) -> None:
+    def __init__(self, n_nodes: int, c_in: int, channels: tuple[int, int], ko: int, residual: Residual) -> None:
         super().__init__()
-        self.temporal_in = TemporalConv(channels, channels, ko, "glu")
-        self.norm = NodeLayerNorm(n_nodes, channels)
-        self.temporal_out = TemporalConv(channels, channels, 1, "sigmoid")
-        self.weight = _glorot(channels, 1, channels, 1)
+        c_glu, c_sigmoid = channels
+        self.temporal_in = TemporalConv(c_in, c_glu, ko, "glu", residual)
+        self.norm = NodeLayerNorm(n_nodes, c_glu)
+        self.temporal_out = TemporalConv(c_glu, c_sigmoid, 1, "sigmoid")
+        self.weight = _glorot(c_sigmoid, 1, c_sigmoid, 1)
         self.bias = nn.Parameter(torch.zeros(n_nodes))
 
     def forward(self, x: Tensor, tails: _Tails | None) -> Tensor:
@@ -189,7 +209,8 @@ class STGCN(nn.Module):
 
     Args:
         n_nodes: number of sensors N.
-        channels: per block ``(c_in, c_mid, c_out)``, as "Hidden Blocks Channel" of Table 1.
+        channels: per block ``(c_in, c_mid, c_out)``, as "Hidden Blocks Channel" of Table 1; or the whole layout, which
+            a pruned network needs.
         graph_kernel: Chebyshev basis ``[ks, N, N]`` of the scaled Laplacian; its first slice is the identity.
         n_his: time steps of one window.
         ks, kt: orders of the spatial and width of the temporal kernels.
@@ -200,7 +221,7 @@ class STGCN(nn.Module):
     def __init__(
         self,
         n_nodes: int,
-        channels: Sequence[Sequence[int]],
+        channels: Sequence[Sequence[int]] | Layout,
         graph_kernel: Tensor,
         n_his: int = 12,
         ks: int = 3,
@@ -209,18 +230,28 @@ class STGCN(nn.Module):
         super().__init__()
         if tuple(graph_kernel.shape) != (ks, n_nodes, n_nodes):
             raise ValueError(f"graph_kernel must be [{ks}, {n_nodes}, {n_nodes}], got {list(graph_kernel.shape)}")
-        for before, after in itertools.pairwise(channels):
-            if before[-1] != after[0]:
-                raise ValueError(f"channels of consecutive blocks do not meet: {list(before)} -> {list(after)}")
-        ko = n_his - len(channels) * 2 * (kt - 1)
+        self.layout = channels if isinstance(channels, Layout) else Layout.of(channels)
+        self.channels: Channels = self.layout.blocks
+        ko = n_his - len(self.channels) * 2 * (kt - 1)
         if ko < 1:
-            raise ValueError(f"n_his={n_his} is too short for {len(channels)} blocks of kernel width {kt}")
+            raise ValueError(f"n_his={n_his} is too short for {len(self.channels)} blocks of kernel width {kt}")
         self.n_nodes, self.n_his, self.ks, self.kt = n_nodes, n_his, ks, kt
-        self.channels: Channels = tuple((int(a), int(b), int(c)) for a, b, c in channels)
         # Not part of the weights: the dataset gives it back.
         self.register_buffer("graph_kernel", graph_kernel.to(torch.get_default_dtype()), persistent=False)
-        self.blocks = nn.ModuleList(_Block(n_nodes, c, ks, kt) for c in channels)
-        self.head = _Head(n_nodes, channels[-1][-1], ko)
+        *residuals, last = self.layout.residuals
+        self.blocks = nn.ModuleList(
+            _Block(n_nodes, c, ks, kt, residuals[2 * i : 2 * i + 2]) for i, c in enumerate(self.channels)
+        )
+        self.head = _Head(n_nodes, self.channels[-1][-1], self.layout.head, ko, last)
+
+    def like(self, layout: Layout) -> STGCN:
+        """A fresh network on the same graph with another layout; the caller's random state is left alone."""
+        kernel = self.graph_kernel
+        with torch.random.fork_rng(devices=[]):
+            other = STGCN(self.n_nodes, layout, kernel.cpu(), self.n_his, self.ks, self.kt)
+        other.to(kernel.device, kernel.dtype).train(self.training)
+        other.graph_kernel = kernel
+        return other
 
     def _pass(self, x: Tensor, tails: _Tails | None = None) -> Features:
         """One pass over ``x [B, T, N, 1]``; the prediction keeps its time axis."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kdsearch.data import Dataset
 from kdsearch.errors import UserError
-from kdsearch.models.stgcn import STGCN, Channels
+from kdsearch.models.stgcn import STGCN, Channels, Layout
 from kdsearch.training.network import new_network
 
 __all__ = ["Checkpoint", "load_checkpoint", "load_tensors", "save_checkpoint", "save_tensors"]
@@ -32,6 +32,8 @@ class Checkpoint:
         epoch: the epoch the weights are of.
         validation: its nine validation figures, and ``"score"``.
         seconds: wall time of the whole training.
+        layout: the whole shape, as :attr:`STGCN.layout`, of a network that the channels alone do not describe: a
+            pruned one. None: the published network with these channels.
     """
 
     channels: Channels
@@ -41,6 +43,7 @@ class Checkpoint:
     epoch: int
     validation: dict[str, float]
     seconds: float
+    layout: Layout | None = None
 
     def network(self, dataset: Dataset, device: str = "cpu") -> STGCN:
         """The network, in evaluation mode.
@@ -53,7 +56,7 @@ class Checkpoint:
                 f"the checkpoint was trained on {self.dataset!r} (data {self.data}), not on {dataset.name!r} "
                 f"(data {dataset.fingerprint}); give the checkpoint and the dataset that belong together"
             )
-        model = new_network(dataset, self.channels, seed=0)
+        model = new_network(dataset, self.layout or self.channels, seed=0)
         try:
             model.load_state_dict(self.weights)
         except RuntimeError as error:
@@ -113,6 +116,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path} is not a checkpoint of this version of kdsearch (format {_FORMAT})")
     try:
         payload["channels"] = tuple((int(a), int(b), int(c)) for a, b, c in payload["channels"])
+        if payload.get("layout") is not None:
+            payload["layout"] = Layout.from_plain(payload["layout"])
+            if payload["layout"].blocks != payload["channels"]:
+                raise ValueError("its channels and its layout disagree")
         return Checkpoint(**payload)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a whole checkpoint of kdsearch: {error}") from None
