@@ -53,7 +53,7 @@ class Progress(Listener):
             from rich.console import Console
             from rich.live import Live
 
-            self._console = Console(file=self._stream)
+            self._console = Console(file=self._stream, force_terminal=True)
             self._live = Live(self._table(), console=self._console, auto_refresh=False, transient=True)
             self._live.start()
 

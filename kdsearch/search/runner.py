@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def run_search(
         study = studies.open_study(output, settings.setup(space), settings.resume)
         studies.close_decided(study)
         run = _Run(objective, space, settings, output, study, stop, listeners, began)
-        if run.missing > 0:
+        if run.missing > 0 and stop.reason is None:
             with ray_session(settings.address):
                 stop.install()
                 run.start(_plan(settings, run.missing))
@@ -154,6 +155,7 @@ class _Run:
             gpus=plan.gpus,
             memory_fraction=plan.memory_fraction,
             checkpoint_every_s=settings.checkpoint_every_s,
+            together=(uuid.uuid4().hex, plan.concurrency),
         )
         storage = self.output / ".tune"
         shutil.rmtree(storage, ignore_errors=True)

@@ -25,6 +25,8 @@ __all__ = ["TrialActor", "one_line", "pack", "prepare_device", "reseed", "unpack
 _TRACEBACK = 4000  # characters of a traceback kept, from its end
 # A checkpoint is due once this many times its own cost has passed since the last: at most 2% of the time goes to them.
 _CHECKPOINT_SHARE = 50
+# Longest wait for the other first actors of a run; on a shared cluster they may not all get their place.
+_TOGETHER_S = 30.0
 
 
 class TrialActor(tune.Trainable):
@@ -42,6 +44,7 @@ class TrialActor(tune.Trainable):
         gpus: float,
         memory_fraction: float | None,
         checkpoint_every_s: float,
+        together: tuple[str, int],
     ) -> None:
         """Called once a process.
 
@@ -53,6 +56,7 @@ class TrialActor(tune.Trainable):
             gpus: share of a device.
             memory_fraction: of the device's memory, enforced by the allocator.
             checkpoint_every_s: least time between two checkpoints.
+            together: name of the run, and how many actors it starts with.
         """
         self._epochs, self._least = epochs, checkpoint_every_s
         self._broken: Exception | None = None
@@ -61,6 +65,7 @@ class TrialActor(tune.Trainable):
             self._device = prepare_device(cpus, gpus, memory_fraction)
         except Exception as error:  # would look like a death of the worker, and be tried again
             self._broken = error
+        _wait_for_others(*together)
         gc.collect()
         gc.freeze()  # modules stay: later collections look at what trials leave behind only
         self._begin(config)
@@ -146,6 +151,21 @@ class TrialActor(tune.Trainable):
     def cleanup(self) -> None:
         """The actor ends."""
         self._run = None
+
+
+def _wait_for_others(run: str, count: int) -> None:
+    """Let the first trials of a run begin together.
+
+    Tune hands a free actor to a trial whose own is still starting, and kills that one. Where trials are shorter than
+    the start of a process, the second actor would be killed and started anew for ever.
+    """
+    from ray.experimental.internal_kv import _internal_kv_list, _internal_kv_put
+
+    prefix = f"kdsearch/{run}/"
+    _internal_kv_put(f"{prefix}{ray.get_runtime_context().get_actor_id()}", b"")
+    deadline = time.monotonic() + _TOGETHER_S
+    while len(_internal_kv_list(prefix)) < count and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def prepare_device(cpus: float, gpus: float, memory_fraction: float | None) -> str:
