@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 from kdsearch.data import Dataset, Windows
-from kdsearch.models.stgcn import STGCN, Features
+from kdsearch.errors import UserError
+from kdsearch.models.stgcn import STGCN, Features, Layout
 from kdsearch.training.batches import shuffled_runs, shuffled_windows
 from kdsearch.training.evaluate import evaluate_windows
 from kdsearch.training.metrics import score
 from kdsearch.training.rmsprop import TFRMSprop
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["EpochReport", "FitResult", "Trainer", "fit"]
+__all__ = ["EpochReport", "FitResult", "LossFunction", "Minibatch", "Pruning", "Trainer", "fit"]
 
 
 class LossFunction(Protocol):
@@ -76,7 +77,7 @@ class FitResult:
 
 
 @dataclass
-class _Batch:
+class Minibatch:
     """One minibatch on the device.
 
     ``x [B, n_his + run - 1, N]``; ``target`` and ``valid`` ``[B, N]``, ``[B, run, N]`` or ``[B, steps, N]``.
@@ -86,6 +87,29 @@ class _Batch:
     target: Tensor
     valid: Tensor | None
     teacher: Any
+
+
+class Pruning(Protocol):
+    """What takes weights away while the loop trains; :class:`kdsearch.pruning.Pruner` does."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the network has its final shape. Only then can an epoch be the best one."""
+
+    def start(self, trainer: Trainer) -> None:
+        """Look at the trainer before the first update, and refuse what cannot work."""
+
+    def after_backward(self, trainer: Trainer, batch: Minibatch) -> None:
+        """The gradients of a minibatch stand in ``.grad``; the update follows."""
+
+    def after_step(self, trainer: Trainer) -> None:
+        """The update is done. This is where the network may be replaced."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values to carry on from."""
+
+    def load_state_dict(self, state: Mapping[str, Any], trainer: Trainer) -> None:
+        """Carry on; the trainer has its network again, its loss may be changed."""
 
 
 class Trainer:
@@ -101,6 +125,7 @@ class Trainer:
         settings: length, batch size, rate, seed.
         teacher: gives what the loss reads of the teacher for a batch; ``None`` for losses that read nothing.
         device: where everything lives.
+        pruning: takes weights away as training goes on; ``None`` leaves the network its shape.
     """
 
     def __init__(
@@ -111,10 +136,11 @@ class Trainer:
         settings: FitSettings,
         teacher: Teacher | None = None,
         device: str | torch.device = "cpu",
+        pruning: Pruning | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device)
-        self.loss, self.settings, self.teacher = loss, settings, teacher
+        self.loss, self.settings, self.teacher, self.pruning = loss, settings, teacher, pruning
         self.train_windows = Windows(dataset, "train", self.device)
         self.validation_windows = Windows(dataset, "validation", self.device)
         self.horizons = dataset.horizons
@@ -129,6 +155,17 @@ class Trainer:
         self.history: list[EpochReport] = []
         self.best: EpochReport | None = None
         self.best_weights: dict[str, Tensor] = {}
+        if pruning is not None:
+            pruning.start(self)
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """How many minibatches one epoch has."""
+        windows, size = self.train_windows, self.settings.batch_size
+        if self.run == 1:
+            return self.passes * math.ceil(len(windows) / size)
+        runs = windows.days.shape[0] * (windows.per_day // self.run)
+        return self.passes * math.ceil(runs / max(1, size // self.run))
 
     @property
     def best_score(self) -> float:
@@ -179,7 +216,7 @@ class Trainer:
         value = score(validation) if validation else math.nan
         report = EpochReport(number, value, validation, losses, rate, time.perf_counter() - began)
         self.history.append(report)
-        if value < self.best_score:
+        if value < self.best_score and (self.pruning is None or self.pruning.settled):
             self.best = report
             self.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         return report
@@ -188,15 +225,14 @@ class Trainer:
         """One epoch of updates; nothing but the end of it waits for the device."""
         self.model.train()
         sums: dict[str, Tensor] = {}
-        updates = 0
+        counts: dict[str, int] = {}  # by part: after pruning another loss may take over within an epoch
         for _ in range(self.passes):
             for batch in self._batches():
                 for name, value in self._update(batch.to(self.device, non_blocking=True)).items():
                     sums[name] = sums[name] + value if name in sums else value.clone()
-                updates += 1
-        names = list(sums)
-        means = (torch.stack([sums[n].double() for n in names]) / updates).tolist()
-        return dict(zip(names, means, strict=True))
+                    counts[name] = counts.get(name, 0) + 1
+        totals = torch.stack([value.double() for value in sums.values()]).tolist()
+        return {name: total / counts[name] for name, total in zip(sums, totals, strict=True)}
 
     def _batches(self) -> tuple[Tensor, ...]:
         """One pass in random order: indices of windows, or of the first windows of runs."""
@@ -211,12 +247,44 @@ class Trainer:
         batch = self._batch(index)
         terms = self._terms(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        # The original minimises half the sum over batch and nodes, not the mean.
-        self.loss.backward(terms, self._params, scale=batch.x.shape[0] * self.run * batch.x.shape[-1] / 2)
+        self.loss.backward(terms, self._params, scale=self._scale(batch))
+        if self.pruning is not None:
+            self.pruning.after_backward(self, batch)
         self.optimizer.step()
+        if self.pruning is not None:
+            self.pruning.after_step(self)
         return {"total": terms.total.detach(), **terms.parts}
 
-    def _batch(self, index: Tensor) -> _Batch:
+    def _scale(self, batch: Minibatch) -> float:
+        """The original minimises half the sum over batch and nodes, not the mean."""
+        return batch.x.shape[0] * self.run * batch.x.shape[-1] / 2
+
+    def gradients(self, loss: LossFunction, batch: Minibatch) -> list[Tensor]:
+        """Gradients of another loss on a minibatch, scaled as an update scales them, one per network parameter."""
+        total = self._terms(batch, loss).total * self._scale(batch)
+        return list(torch.autograd.grad(total, list(self.model.parameters()), materialize_grads=True))
+
+    def replace_model(self, model: STGCN, cut: Callable[[str, Tensor], Tensor]) -> None:
+        """Carry on with a smaller network of the same parameter names.
+
+        Args:
+            model: what is left of :attr:`model`, its weights set.
+            cut: ``(parameter name, tensor shaped like it) -> what is left``; applied to the optimiser's state.
+        """
+        state = self.optimizer.state
+        kept = {n: {k: cut(n, v) for k, v in state[p].items()} for n, p in self.model.named_parameters() if p in state}
+        own = {p: state[p] for p in self.loss.parameters() if p in state}
+        groups = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
+        self.model = model
+        self._params = [*model.parameters(), *self.loss.parameters()]
+        self.optimizer = TFRMSprop(self._params)
+        self.optimizer.param_groups[0].update(groups[0])
+        for name, p in model.named_parameters():
+            if name in kept:
+                self.optimizer.state[p] = kept[name]
+        self.optimizer.state.update(own)
+
+    def _batch(self, index: Tensor) -> Minibatch:
         """Inputs, targets and the teacher's part for windows, or for runs that start at them."""
         windows, steps = self.train_windows, self.settings.rollout_steps
         day, start = windows.locate(index)
@@ -224,19 +292,20 @@ class Trainer:
         target, valid = windows.targets(day, start, run=self.run, steps=steps)
         if self.run == 1:  # [B, 1, ...] -> [B, ...]
             target, valid = target[:, 0], None if valid is None else valid[:, 0]
-        return _Batch(x, target, valid, None if self.teacher is None else self.teacher(day, start, x))
+        return Minibatch(x, target, valid, None if self.teacher is None else self.teacher(day, start, x))
 
-    def _terms(self, batch: _Batch) -> Any:
+    def _terms(self, batch: Minibatch, loss: LossFunction | None = None) -> Any:
+        loss = self.loss if loss is None else loss
         if self.settings.rollout_steps == 1:
-            return self.loss(self.model.features(batch.x.unsqueeze(-1)), batch.teacher, batch.target, batch.valid)
-        return self._rolled_terms(batch)
+            return loss(self.model.features(batch.x.unsqueeze(-1)), batch.teacher, batch.target, batch.valid)
+        return self._rolled_terms(batch, loss)
 
-    def _rolled_terms(self, batch: _Batch) -> Any:
+    def _rolled_terms(self, batch: Minibatch, loss: LossFunction) -> Any:
         """Training through the roll-out: the loss sees the first step, later steps pay their squared error."""
         target, valid = batch.target, batch.valid  # [B, steps, N]
         later_steps = target.shape[1] - 1
         forecasts, features = self.model.roll_out(batch.x, target.shape[1])
-        terms = self.loss(features, batch.teacher, target[:, 0], None if valid is None else valid[:, 0])
+        terms = loss(features, batch.teacher, target[:, 0], None if valid is None else valid[:, 0])
         squared = (forecasts[:, 1:] - target[:, 1:]).square()
         if valid is None:
             later = squared.mean()
@@ -250,17 +319,22 @@ class Trainer:
         """All that :meth:`load_state_dict` needs to carry on exactly; tensors and plain values only."""
         return {
             "model": self.model.state_dict(),
+            "layout": self.model.layout.plain(),
             "loss": [p.detach() for p in self.loss.parameters()],
             "optimizer": self.optimizer.state_dict(),
             "order": self._order.get_state(),
             "history": [vars(r) for r in self.history],
             "best": None if self.best is None else vars(self.best),
             "best_weights": self.best_weights,
+            "pruning": None if self.pruning is None else self.pruning.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Carry on where another trainer, built alike, had come to."""
         state = copy.deepcopy(dict(state))
+        layout = Layout.from_plain(state["layout"]) if "layout" in state else self.model.layout
+        if layout != self.model.layout:
+            self.replace_model(self.model.like(layout), lambda _, kept: kept)
         self.model.load_state_dict(state["model"])
         with torch.no_grad():
             for p, kept in zip(self.loss.parameters(), state["loss"], strict=True):
@@ -270,6 +344,8 @@ class Trainer:
         self.history = [EpochReport(**r) for r in state["history"]]
         self.best = None if state["best"] is None else EpochReport(**state["best"])
         self.best_weights = state["best_weights"]
+        if self.pruning is not None:
+            self.pruning.load_state_dict(state["pruning"], self)
 
 
 def fit(
@@ -284,12 +360,16 @@ def fit(
 
     Raises:
         FloatingPointError: no epoch had a finite validation score.
+        UserError: the last epoch came before the pruning was finished.
     """
     last = trainer.settings.epochs if epochs is None else epochs
     while len(trainer.history) < last:
         report = trainer.epoch()
         if (on_epoch is not None and on_epoch(report)) or not math.isfinite(report.score):
             break
+    unsettled = trainer.pruning is not None and not trainer.pruning.settled
+    if trainer.best is None and unsettled and all(math.isfinite(r.score) for r in trainer.history):
+        raise UserError("training ended before pruning did: train longer, or prune more often or more at a time")
     if trainer.best is None:
         raise FloatingPointError("training diverged: no epoch gave a finite validation score")
     return FitResult(trainer.best, trainer.history)
