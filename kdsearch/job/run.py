@@ -25,6 +25,11 @@ def run_job(settings: JobSettings) -> int:
     """
     plan = check(settings)
     from kdsearch.search.progress import Progress
+    from kdsearch.search.settings import output_lock
+
+    # Now, not after an hour of training: another search in the folder, or a file system that will not have it.
+    with output_lock(plan.search.output.resolve()):
+        pass
 
     progress = Progress(stream=sys.stderr if settings.quiet else sys.stdout, epochs=plan.student.epochs)
     say = _warnings_only if settings.quiet else progress.on_message
