@@ -1,0 +1,1 @@
+"""Commands that regenerate the tables and pictures of the project; run from the top of a checkout."""
