@@ -108,7 +108,7 @@ class Pruning(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values to carry on from."""
 
-    def load_state_dict(self, state: Mapping[str, Any], trainer: Trainer) -> None:
+    def load_state_dict(self, state: Mapping[str, Any] | None, trainer: Trainer) -> None:
         """Carry on; the trainer has its network again, its loss may be changed."""
 
 
@@ -345,7 +345,7 @@ class Trainer:
         self.best = None if state["best"] is None else EpochReport(**state["best"])
         self.best_weights = state["best_weights"]
         if self.pruning is not None:
-            self.pruning.load_state_dict(state["pruning"], self)
+            self.pruning.load_state_dict(state.get("pruning"), self)
 
 
 def fit(

@@ -1,0 +1,123 @@
+"""How much every stage takes from every layer: known before training starts, since only counts decide it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kdsearch.errors import UserError
+
+__all__ = ["TOLERANCE", "Counts", "Schedule", "make_schedule"]
+
+Counts = tuple[int, ...]
+
+# The pruned share may miss its target by one percentage point (SPEC section 5).
+TOLERANCE = 0.01
+
+# So many layers are few enough to try every combination of them.
+_FEW = 8
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The stages of one pruning.
+
+    Attributes:
+        stages: channels (or weights) left in each layer after each stage.
+        sizes: parameters left after each stage.
+        full: parameters that count as 100%.
+        target: share of ``full`` to keep.
+        warning: what to tell if the target is missed by more than :data:`TOLERANCE`, else empty.
+    """
+
+    stages: tuple[Counts, ...]
+    sizes: tuple[int, ...]
+    full: int
+    target: float
+    warning: str = ""
+
+
+def make_schedule(
+    widths: Sequence[int],
+    size: Callable[[Counts], int],
+    percent: float,
+    stage_percent: float,
+    full: int | None = None,
+    unreachable: str = "error",
+) -> Schedule:
+    """Plan the stages of Algorithm 1: after k of them, ``(1 - n%)^k`` of each layer is left.
+
+    That share is rounded to the nearest count, at least one: a fraction that one stage cannot take is taken by a later
+    one, so that layers of few channels keep pace (reading). The last stage takes the same share from every layer, as
+    much as brings the whole nearest to the target; where that misses by more than half a point, since layers of equal
+    width lose channels at the same time, as few layers as possible keep or lose one channel more.
+
+    Args:
+        widths: channels or weights of each layer.
+        size: parameters of the network with these counts; it must not grow when a count falls.
+        percent: of ``full`` to take away.
+        stage_percent: n, the share of what is left that a stage takes from each layer.
+        full: parameters that count as 100%; default: of the network itself.
+        unreachable: ``"error"`` refuses a target that cannot be met, ``"nearest"`` goes as near as it can and warns.
+
+    Raises:
+        UserError: the network is already smaller than the target, or the target is out of reach.
+    """
+    start = tuple(widths)
+    whole = size(start)
+    full = whole if full is None else full
+    target = 1.0 - percent / 100.0
+    wanted = target * full
+    if whole <= wanted:
+        raise UserError(
+            f"the network has {whole:,} parameters, already no more than the {wanted:,.0f} that pruning {percent:g}% "
+            f"of {full:,} leaves: prune more, or start from a larger network"
+        )
+    final = _nearest(start, size, wanted, half_a_point=0.5 * TOLERANCE * full)
+    warning = ""
+    if abs(size(final) - wanted) > TOLERANCE * full:
+        reached, least = 100 * size(final) / full, 100 * size(_left(start, 0.0)) / full
+        why = "one channel stays in every layer" if reached == least else "a channel is a larger step than that"
+        warning = (
+            f"pruning {percent:g}% of {full:,} parameters cannot keep {100 * target:g}% within one point: the nearest "
+            f"is {reached:.2f}% ({why})"
+        )
+        if unreachable == "error":
+            raise UserError(f"{warning}; prune less, or allow the nearest share")
+    stages = []
+    for k in itertools.count(1):
+        counts = _left(start, (1.0 - stage_percent / 100.0) ** k)
+        if counts == final or any(a < b for a, b in zip(counts, final, strict=True)):
+            break
+        stages.append(counts)
+    if final != start:
+        stages.append(final)
+    return Schedule(tuple(stages), tuple(size(c) for c in stages), full, target, warning)
+
+
+def _left(start: Counts, share: float) -> Counts:
+    return tuple(max(1, math.floor(width * share + 0.5)) for width in start)
+
+
+def _nearest(start: Counts, size: Callable[[Counts], int], wanted: float, half_a_point: float) -> Counts:
+    """The counts nearest to the wanted size that come from one share of every layer, or nearly so."""
+
+    def gap(counts: Counts) -> float:
+        return abs(size(counts) - wanted)
+
+    few, many = 0.0, 1.0
+    while few < (middle := 0.5 * (few + many)) < many:
+        few, many = (middle, many) if size(_left(start, middle)) <= wanted else (few, middle)
+    best = min(_left(start, few), _left(start, many), key=gap)
+    if gap(best) <= half_a_point or len(start) > _FEW:
+        return best
+    around = [[c for c in (n - 1, n, n + 1) if 1 <= c <= width] for n, width in zip(best, start, strict=True)]
+
+    def cost(counts: Counts) -> tuple[bool, float, float]:
+        moved = sum(abs(a - b) for a, b in zip(counts, best, strict=True))
+        miss = gap(counts)
+        return (False, moved, miss) if miss <= half_a_point else (True, miss, moved)
+
+    return min(itertools.product(*around), key=cost)
