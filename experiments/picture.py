@@ -69,9 +69,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class History:
-    """The left half: all trials, the number of the winner's, and the scores of the baselines (mph) by name."""
+    """The left half.
+
+    Attributes:
+        curves: of the trials that did not fail.
+        trials: all that ran, the failed ones too.
+        winner: number of the winner's trial.
+        baselines: validation scores by name, mph.
+    """
 
     curves: list[Curve]
+    trials: int
     winner: int
     baselines: dict[str, float]
 
@@ -101,7 +109,10 @@ def read_history(output: Path, document: Mapping[str, Any]) -> History:
     from kdsearch.training.metrics import score
 
     curves = []
-    for trial in read_study(output).get_trials(deepcopy=False):
+    trials = [t for t in read_study(output).get_trials(deepcopy=False) if t.state.name != "WAITING"]
+    for trial in trials:
+        if trial.state.name == "FAIL":
+            continue
         values = [(e, v) for e, v in sorted(trial.intermediate_values.items()) if math.isfinite(v)]
         if not values:
             continue
@@ -114,7 +125,7 @@ def read_history(output: Path, document: Mapping[str, Any]) -> History:
     for name, row in document["baselines"].items():
         figures = {k: v["mean"] if isinstance(v, Mapping) else v for k, v in row["validation"].items()}
         baselines[name] = score(figures)
-    return History(curves, int(document["confirmed"][0]["trial"]), baselines)
+    return History(curves, len(trials), int(document["confirmed"][0]["trial"]), baselines)
 
 
 def read_day(output: Path, dataset: Dataset) -> Day:
@@ -264,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.dataset is None and name not in KNOWN:
         raise UserError(f"{args.output} is a search on {name}: say with --dataset which TOML file declares it")
     history = read_history(args.output, document)
-    title = f"Search: {document['dataset']}, loss {document['loss']}, {len(history.curves)} trials"
+    title = f"Search: {document['dataset']}, loss {document['loss']}, {history.trials} trials"
     figure = draw(history, read_day(args.output, load(name, args.data_dir)), title)
     try:
         args.file.parent.mkdir(parents=True, exist_ok=True)
