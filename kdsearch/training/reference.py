@@ -116,13 +116,18 @@ def _train(
     device: str,
     on_epoch: Callable[[EpochReport], bool | None] | None,
 ) -> Checkpoint:
-    trainer = Trainer(new_network(dataset, channels, settings.seed), dataset, loss, settings, device=device)
+
+    def fresh() -> Trainer:
+        return Trainer(new_network(dataset, channels, settings.seed), dataset, loss, settings, device=device)
+
+    trainer = fresh()
     partial = path.with_suffix(".partial")
     if partial.exists():
         try:
             trainer.load_state_dict(load_tensors(partial))
-        except (UserError, KeyError, RuntimeError, ValueError):
+        except (UserError, KeyError, RuntimeError, TypeError, ValueError):
             partial.unlink(missing_ok=True)
+            trainer = fresh()  # some of the state may have been read before the rest failed
     saved = time.monotonic()
 
     def after(report: EpochReport) -> bool | None:
