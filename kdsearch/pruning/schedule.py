@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kdsearch.errors import UserError
@@ -75,49 +75,67 @@ def make_schedule(
             f"the network has {whole:,} parameters, already no more than the {wanted:,.0f} that pruning {percent:g}% "
             f"of {full:,} leaves: prune more, or start from a larger network"
         )
-    final = _nearest(start, size, wanted, half_a_point=0.5 * TOLERANCE * full)
+    near = _one_share(start, size, wanted)
+    stages = list(_full_stages(start, near, 1.0 - stage_percent / 100.0))
+    final = near
+    if abs(size(near) - wanted) > 0.5 * TOLERANCE * full and len(start) <= _FEW:
+        # A layer may not grow again, so a last stage that starts earlier can end where a later one cannot.
+        for done in range(len(stages), -1, -1):
+            most = stages[done - 1] if done else start
+            final = _one_more_or_less(near, most, size, wanted, 0.5 * TOLERANCE * full)
+            if abs(size(final) - wanted) <= TOLERANCE * full:
+                stages = stages[:done]
+                break
+        else:
+            final = _one_more_or_less(near, stages[-1] if stages else start, size, wanted, 0.0)
     warning = ""
     if abs(size(final) - wanted) > TOLERANCE * full:
-        reached, least = 100 * size(final) / full, 100 * size(_left(start, 0.0)) / full
-        why = "one channel stays in every layer" if reached == least else "a channel is a larger step than that"
-        warning = (
-            f"pruning {percent:g}% of {full:,} parameters cannot keep {100 * target:g}% within one point: the nearest "
-            f"is {reached:.2f}% ({why})"
-        )
+        warning = _missed(size(final), size(_left(start, 0.0)), percent, full)
         if unreachable == "error":
             raise UserError(f"{warning}; prune less, or allow the nearest share")
-    stages = []
-    for k in itertools.count(1):
-        counts = _left(start, (1.0 - stage_percent / 100.0) ** k)
-        if counts == final or any(a < b for a, b in zip(counts, final, strict=True)):
-            break
-        stages.append(counts)
-    if final != start:
+    if final != (stages[-1] if stages else start):
         stages.append(final)
     return Schedule(tuple(stages), tuple(size(c) for c in stages), full, target, warning)
+
+
+def _missed(reached: int, least: int, percent: float, full: int) -> str:
+    why = "one channel stays in every layer" if reached == least else "a channel is a larger step than that"
+    return (
+        f"pruning {percent:g}% of {full:,} parameters cannot keep {100 - percent:g}% within one point: the nearest is "
+        f"{100 * reached / full:.2f}% ({why})"
+    )
 
 
 def _left(start: Counts, share: float) -> Counts:
     return tuple(max(1, math.floor(width * share + 0.5)) for width in start)
 
 
-def _nearest(start: Counts, size: Callable[[Counts], int], wanted: float, half_a_point: float) -> Counts:
-    """The counts nearest to the wanted size that come from one share of every layer, or nearly so."""
+def _full_stages(start: Counts, near: Counts, rest: float) -> Iterator[Counts]:
+    """The stages that leave more than ``near`` everywhere it matters; ``rest`` is the share that one stage leaves."""
+    for k in itertools.count(1):
+        counts = _left(start, rest**k)
+        if counts == near or any(a < b for a, b in zip(counts, near, strict=True)):
+            return
+        yield counts
 
-    def gap(counts: Counts) -> float:
-        return abs(size(counts) - wanted)
 
+def _one_share(start: Counts, size: Callable[[Counts], int], wanted: float) -> Counts:
+    """The counts nearest to the wanted size among those that leave one share of every layer."""
     few, many = 0.0, 1.0
     while few < (middle := 0.5 * (few + many)) < many:
         few, many = (middle, many) if size(_left(start, middle)) <= wanted else (few, middle)
-    best = min(_left(start, few), _left(start, many), key=gap)
-    if gap(best) <= half_a_point or len(start) > _FEW:
-        return best
-    around = [[c for c in (n - 1, n, n + 1) if 1 <= c <= width] for n, width in zip(best, start, strict=True)]
+    return min(_left(start, few), _left(start, many), key=lambda counts: abs(size(counts) - wanted))
+
+
+def _one_more_or_less(
+    near: Counts, most: Counts, size: Callable[[Counts], int], wanted: float, enough: float
+) -> Counts:
+    """Counts whose layers differ from ``near`` by one at most: the fewest that miss by ``enough``, else the nearest."""
+    around = [[c for c in (n - 1, n, n + 1) if 1 <= c <= top] for n, top in zip(near, most, strict=True)]
 
     def cost(counts: Counts) -> tuple[bool, float, float]:
-        moved = sum(abs(a - b) for a, b in zip(counts, best, strict=True))
-        miss = gap(counts)
-        return (False, moved, miss) if miss <= half_a_point else (True, miss, moved)
+        moved = sum(abs(a - b) for a, b in zip(counts, near, strict=True))
+        miss = abs(size(counts) - wanted)
+        return (False, moved, miss) if miss <= enough else (True, miss, moved)
 
     return min(itertools.product(*around), key=cost)
