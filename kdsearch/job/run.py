@@ -25,11 +25,10 @@ def run_job(settings: JobSettings) -> int:
     """
     plan = check(settings)
     from kdsearch.search.progress import Progress
-    from kdsearch.search.settings import output_lock
+    from kdsearch.search.runner import check_resume
 
     # Now, not after an hour of training: another search in the folder, or a file system that will not have it.
-    with output_lock(plan.search.output.resolve()):
-        pass
+    check_resume(plan.space, plan.search)
 
     progress = Progress(stream=sys.stderr if settings.quiet else sys.stdout, epochs=plan.student.epochs)
     say = _warnings_only if settings.quiet else progress.on_message

@@ -25,7 +25,7 @@ from kdsearch.search.space import Space
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["SearchResult", "SearchSettings", "run_search"]
+__all__ = ["SearchResult", "SearchSettings", "check_resume", "run_search"]
 
 # A trial that was cut off this often without finishing one more epoch is taken to be what kills the search.
 _ATTEMPTS = 5
@@ -67,6 +67,20 @@ def run_search(
                 stop.install()
                 run.start(_plan(settings, run.missing))
         return run.result()
+
+
+def check_resume(space: Space, settings: SearchSettings) -> None:
+    """Refuse early to carry on a search that was set up otherwise; nothing is written.
+
+    Raises:
+        UserError: the output folder is in use, cannot be written, or holds another search.
+    """
+    from kdsearch.search import study as studies
+
+    output = settings.output.resolve()
+    with output_lock(output), disk_errors(output):
+        if (output / studies.JOURNAL).is_file():
+            studies.open_study(output, settings.setup(space), settings.resume)
 
 
 def _plan(settings: SearchSettings, trials: int) -> Plan:
