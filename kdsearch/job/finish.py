@@ -20,6 +20,7 @@ from kdsearch.search.confirm import Confirmed, SeedRun, confirm
 from kdsearch.search.settings import SearchResult
 from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
 from kdsearch.training.evaluate import evaluate
+from kdsearch.training.metrics import score
 
 __all__ = ["finish"]
 
@@ -136,9 +137,10 @@ def _document(
 def _baselines(prepared: Prepared) -> dict[str, Any]:
     """Figures of what stands beside the winner, on validation and test days."""
     dataset, device = prepared.plan.dataset, prepared.plan.device
-    rows = {}
+    rows: dict[str, Any] = {}
     for name, model in prepared.classical.items():
-        rows[name] = {part: evaluate(model, dataset, part) for part in ("validation", "test")}
+        validation, test = evaluate(model, dataset, "validation"), evaluate(model, dataset, "test")
+        rows[name] = {"validation": {"score": score(validation), **validation}, "test": test}
     rows["teacher"] = _measured([prepared.teacher], dataset, device)
     rows["student_none"] = _measured(list(prepared.students.values()), dataset, device)
     return rows
