@@ -43,6 +43,7 @@ def finish(prepared: Prepared, search: SearchResult, say: Say, command: str, sto
     winner = confirmed[0]
     for seed in seeds[1:]:
         prepared.students[seed] = trained(plan, "student", replace(plan.student, seed=seed), say)
+    prepared.seconds["student_none"] = sum(c.seconds for c in prepared.students.values())
     checkpoints = [_checkpoint(plan, run) for run in winner.runs]
     best = min(range(len(seeds)), key=lambda i: winner.runs[i].score)
     save_checkpoint(plan.search.output / "checkpoints" / "best.pt", checkpoints[best])
