@@ -141,6 +141,8 @@ class Pruner:
                 f"the training has {epochs * updates} in {epochs} epochs: lower pruning_minibatch, raise stage_percent "
                 "or train longer"
             )
+        if self.settled:  # a target so near that nothing has to go
+            self._finetune(trainer)
 
     def after_backward(self, trainer: Trainer, batch: Minibatch) -> None:
         """Line 11: add the minibatch's KDIS."""

@@ -111,7 +111,7 @@ def _left(start: Counts, share: float) -> Counts:
 
 
 def _full_stages(start: Counts, near: Counts, rest: float) -> Iterator[Counts]:
-    """The stages that leave more than ``near`` everywhere it matters; ``rest`` is the share that one stage leaves."""
+    """The stages that leave no layer less than ``near`` and are not yet there; each leaves the share ``rest``."""
     for k in itertools.count(1):
         counts = _left(start, rest**k)
         if counts == near or any(a < b for a, b in zip(counts, near, strict=True)):
