@@ -120,12 +120,12 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         resume=settings.resume,
         address=settings.address,
     )
-    check_settings(limits)
     machine = local_machine()
     if settings.address is None:
         make_plan(machine, limits.trials, limits.concurrency, limits.cpus_per_trial, limits.gpus_per_trial)
     if search:
         _check_output(output, settings.resume)
+    check_settings(limits)  # imports Ray and Optuna: after what can be refused without them
     dataset = load(settings.dataset, settings.data_dir)
     space = _space(settings.space or spaces.find(dataset.space), settings)
     defaults = space.defaults
