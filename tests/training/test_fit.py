@@ -113,6 +113,19 @@ def test_carried_on_is_the_same_as_never_stopped(loss, changes, tmp_path):
     assert rest.best_epoch == whole.best_epoch
 
 
+def test_a_state_is_not_changed_by_who_carries_on_from_it():
+    half = trainer()
+    fit(half, 2)
+    state = half.state_dict()
+    ends = []
+    for _ in range(2):
+        rest = trainer()
+        rest.load_state_dict(state)
+        ends.append(fit(rest, 4))
+    assert numbers(ends[0].history) == numbers(ends[1].history)
+    assert len(half.history) == 2
+
+
 def test_the_best_epoch_is_the_one_with_the_lowest_score():
     t = trainer(learning_rate=0.05, lr_decay=1.0)
     result = fit(t, 8)
