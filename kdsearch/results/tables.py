@@ -89,7 +89,8 @@ def table3(results: Iterable[Result], with_paper: bool = False) -> list[Table]:
 def comparison(results: Iterable[Result]) -> list[Table]:
     """Errors on the test days of the reference rows and of each student, one table a dataset.
 
-    Rows: copy-last, ridge AR(12), teacher, base model, student without KD (each where a search measured it), then every result.
+    Rows: copy-last, ridge AR(12), teacher, base model, student without KD (each where a search measured it), then
+    every result.
     Columns: parameters, then MAPE (%), MAE and RMSE (mph) at each horizon, mean and deviation over the seeds.
     """
     tables = []
