@@ -28,7 +28,7 @@ PARAMS: dict[str, Any] = {
     "batch_size": 186,
     "learning_rate": 1e-3,
     **KD,
-    "pruning_minibatch": 12,
+    "pruning_minibatch": 16,
     "stage_percent": 20.0,
 }
 
