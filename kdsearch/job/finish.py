@@ -110,6 +110,7 @@ def _document(
             {
                 "seed": run.seed,
                 "epoch": run.epoch,
+                **({"n_parameters": pruned["pruning"]["parameters"]} if pruned else {}),
                 "validation": {"score": run.score, **run.validation},
                 "test": test,
             }
