@@ -25,6 +25,7 @@ __all__ = [
     "duration",
     "fraction_or_auto",
     "non_negative_int",
+    "percent",
     "positive_int",
     "program",
     "run",
@@ -155,6 +156,17 @@ def fraction_or_auto(text: str) -> float | Literal["auto"]:
         value = -1.0
     if not (math.isfinite(value) and value >= 0 and (value <= 1 or value.is_integer())):
         raise argparse.ArgumentTypeError(f"wants auto, a share between 0 and 1, or a whole number, not {text!r}")
+    return value
+
+
+def percent(text: str) -> float:
+    """A number between 0 and 100, both excluded."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"wants a percent above 0 and below 100, such as 97, not {text!r}")
     return value
 
 

@@ -15,6 +15,7 @@ examples:
   python -m kdsearch.tune --dataset pemsd7 --loss stcd           the paper's Table 2, downloaded data
   python -m kdsearch.tune --dataset sensors.toml --trials 200 --time-budget 8h --gpus-per-trial 0.25
   python -m kdsearch.tune --dataset pemsd7 --loss ord --set batch_size=50 --confirm 5x5
+  python -m kdsearch.tune --dataset pemsd7 --loss stcd --prune 97   a row of Table 3: prune the teacher by 97%
   python -m kdsearch.tune --dataset pemsd7 --resume              carry on with runs/pemsd7-stcd
 """
 
@@ -43,6 +44,26 @@ def parser() -> command.Parser:
         help="fix a hyperparameter instead of searching it; repeatable",
     )
     what.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie or are downloaded to")
+
+    prune = p.add_argument_group("pruning (Algorithm 1)")
+    prune.add_argument(
+        "--prune",
+        type=command.percent,
+        metavar="PERCENT",
+        help="search the pruning of so many percent of all parameters: of the teacher above 90, else of the base model",
+    )
+    prune.add_argument("--criterion", choices=("kdis", "taylor"), help="gradients of KD or task loss (default: kdis)")
+    prune.add_argument(
+        "--granularity", choices=("filter", "weight"), help="remove channels, or zero weights (default: filter)"
+    )
+    prune.add_argument(
+        "--finetune-loss", choices=("kd", "task"), help="of the epochs after the last stage (default: kd)"
+    )
+    prune.add_argument(
+        "--unreachable",
+        choices=("error", "nearest"),
+        help="a percent that cannot be met within one point (default: error)",
+    )
 
     how = p.add_argument_group("how far")
     how.add_argument("--trials", type=command.positive_int, metavar="N", help="total wanted (default: the space's)")
@@ -82,7 +103,7 @@ def parser() -> command.Parser:
     teacher.add_argument("--cache-dir", type=Path, metavar="DIR", help="trained teachers (default: the user's cache)")
 
     out = p.add_argument_group("output")
-    out.add_argument("--output", type=Path, metavar="DIR", help="(default: runs/<dataset>-<loss>)")
+    out.add_argument("--output", type=Path, metavar="DIR", help="(default: runs/<dataset>-<loss>[-prune<percent>])")
     out.add_argument("--resume", action="store_true", help="carry on with the search in the output folder")
     out.add_argument(
         "--store", type=Path, metavar="DIR", help="store of best configurations (default: experiments/best)"

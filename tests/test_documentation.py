@@ -142,9 +142,7 @@ def test_options_are_all_described_and_no_others(name):
 def test_options_in_the_prose_exist(document):
     known = {option for name in COMMANDS for option in options(name)}
     known |= {o for a in importlib.import_module("experiments.picture").parser()._actions for o in a.option_strings}
-    # search_spaces/README.md describes the sections of a command that is not there yet.
-    later = {"--prune"} if document == "search_spaces/README.md" else {"--logdir"}
-    assert set(re.findall(r"(?<![-\w])--[a-z][a-z-]*", prose(document))) <= known | later
+    assert set(re.findall(r"(?<![-\w])--[a-z][a-z-]*", prose(document))) <= known | {"--logdir"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

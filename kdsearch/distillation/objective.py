@@ -11,9 +11,9 @@ import torch
 from kdsearch.data import Dataset
 from kdsearch.distillation import losses
 from kdsearch.distillation.bank import BankReader, LiveTeacher, TeacherBank
-from kdsearch.models.stgcn import STUDENT, Channels
+from kdsearch.models.stgcn import STGCN, STUDENT, Channels
 from kdsearch.training.checkpoint import Checkpoint
-from kdsearch.training.fit import Trainer
+from kdsearch.training.fit import Pruning, Trainer
 from kdsearch.training.network import new_network
 from kdsearch.training.settings import FitSettings
 
@@ -45,6 +45,12 @@ class DistillationObjective:
 
     def trainer(self, params: Mapping[str, Any], device: str, seed: int) -> Trainer:
         """A fresh student, its loss and its training, all from ``params`` and ``seed``."""
+        return self.training_of(new_network(self.dataset, self.channels, seed), params, device, seed)
+
+    def training_of(
+        self, model: STGCN, params: Mapping[str, Any], device: str, seed: int, pruning: Pruning | None = None
+    ) -> Trainer:
+        """The training of a given network with the hyperparameters of loss and training."""
         values = dict(params)
         settings = replace(
             self.settings,
@@ -59,4 +65,4 @@ class DistillationObjective:
             told = BankReader(self.bank, device)
         elif self.teacher is not None:
             told = LiveTeacher(self.teacher.network(self.dataset), device)
-        return Trainer(new_network(self.dataset, self.channels, seed), self.dataset, loss, settings, told, device)
+        return Trainer(model, self.dataset, loss, settings, told, device, pruning)

@@ -12,7 +12,9 @@ import torch
 from kdsearch import fingerprint
 from kdsearch.data import Dataset
 from kdsearch.job.prepare import Plan, Prepared, Say, trained
-from kdsearch.models.stgcn import STUDENT
+from kdsearch.models.layout import Layout
+from kdsearch.models.stgcn import CHANNELS
+from kdsearch.pruning.objective import planned, settings_of
 from kdsearch.results import store
 from kdsearch.results.best import NAME, write_best
 from kdsearch.results.result import SCHEMA, Result
@@ -60,14 +62,16 @@ def _tell(say: Say, number: int, run: SeedRun) -> None:
 
 
 def _checkpoint(plan: Plan, run: SeedRun) -> Checkpoint:
+    layout = None if run.layout is None else Layout.from_plain(run.layout)
     return Checkpoint(
-        channels=STUDENT,
+        channels=CHANNELS[plan.start] if layout is None else layout.blocks,
         weights={name: torch.from_numpy(value) for name, value in run.weights.items()},
         dataset=plan.dataset.name,
         data=plan.dataset.fingerprint,
         epoch=run.epoch,
         validation={"score": run.score, **run.validation},
         seconds=run.seconds,
+        layout=layout,
     )
 
 
@@ -81,6 +85,7 @@ def _document(
     plan, winner = prepared.plan, confirmed[0]
     dataset = plan.dataset
     networks = [c.network(dataset, plan.device) for c in checkpoints]
+    pruned = _pruned(plan, winner, checkpoints)
     tests = [evaluate(network, dataset, "test", plan.device) for network in networks]
     seconds = {**prepared.seconds, "search": search.seconds, "trials": search.trial_seconds}
     seconds["confirm"] = sum(run.seconds for c in confirmed for run in c.runs)
@@ -88,9 +93,10 @@ def _document(
         "schema": SCHEMA,
         "dataset": dataset.name,
         "loss": plan.space.loss,
-        "prune": None,
+        "prune": None if plan.pruning is None else plan.pruning.percent,
         "params": dict(winner.params),
-        "n_parameters": networks[0].n_parameters(),
+        **pruned,
+        "n_parameters": networks[0].n_parameters() if not pruned else pruned["pruning"]["parameters"],
         "teacher": {
             "n_parameters": prepared.teacher.network(dataset).n_parameters(),
             "channels": prepared.teacher.channels,
@@ -104,6 +110,7 @@ def _document(
             {
                 "seed": run.seed,
                 "epoch": run.epoch,
+                **({"n_parameters": pruned["pruning"]["parameters"]} if pruned else {}),
                 "validation": {"score": run.score, **run.validation},
                 "test": test,
             }
@@ -135,6 +142,33 @@ def _document(
     }
 
 
+def _pruned(plan: Plan, winner: Confirmed, checkpoints: list[Checkpoint]) -> dict[str, Any]:
+    """What was pruned and what is left: how much the hyperparameters decide, which channels the seed does."""
+    if plan.pruning is None:
+        return {}
+    settings = settings_of(plan.pruning, winner.params)
+    schedule = planned(plan.dataset, settings)
+    left = schedule.sizes[-1] if schedule.sizes else schedule.full
+    return {
+        "pruning": {
+            "start": plan.start,
+            "criterion": settings.criterion,
+            "granularity": settings.granularity,
+            "finetune_loss": settings.finetune_loss,
+            "stages": len(schedule.stages),
+            "parameters_before": schedule.full,
+            "parameters": left,
+            "kept_share": left / schedule.full,
+            "channels": [_widths(c) for c in checkpoints],
+        }
+    }
+
+
+def _widths(checkpoint: Checkpoint) -> dict[str, Any]:
+    layout = checkpoint.layout or Layout.of(checkpoint.channels)
+    return {"blocks": layout.blocks, "head": layout.head}
+
+
 def _baselines(prepared: Prepared) -> dict[str, Any]:
     """Figures of what stands beside the winner, on validation and test days."""
     dataset, device = prepared.plan.dataset, prepared.plan.device
@@ -143,6 +177,8 @@ def _baselines(prepared: Prepared) -> dict[str, Any]:
         validation, test = evaluate(model, dataset, "validation"), evaluate(model, dataset, "test")
         rows[name] = {"validation": {"score": score(validation), **validation}, "test": test}
     rows["teacher"] = _measured([prepared.teacher], dataset, device)
+    if prepared.start is not None and prepared.plan.start != "teacher":
+        rows[prepared.plan.start] = _measured([prepared.start], dataset, device)
     rows["student_none"] = _measured(list(prepared.students.values()), dataset, device)
     return rows
 

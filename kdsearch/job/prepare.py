@@ -17,9 +17,12 @@ from kdsearch.distillation import losses
 from kdsearch.distillation.bank import TeacherBank, bank_bytes
 from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.errors import UserError
+from kdsearch.job import pruning as prunings
 from kdsearch.job.settings import JobSettings
 from kdsearch.models.classical import CopyLast, RidgeAR
-from kdsearch.models.stgcn import CHANNELS, STUDENT, TEACHER, Channels
+from kdsearch.models.stgcn import CHANNELS, TEACHER, Channels
+from kdsearch.pruning.objective import PruningObjective
+from kdsearch.pruning.settings import PruneSettings
 from kdsearch.search import space as spaces
 from kdsearch.search.resources import local_machine, make_plan
 from kdsearch.search.settings import SearchSettings, check_settings
@@ -32,7 +35,18 @@ from kdsearch.training.reference import PROTOCOL, default_cache, train_once
 from kdsearch.training.reference import fingerprint as network_fingerprint
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["Plan", "Prepared", "Say", "Told", "build_bank", "check", "prepare", "trained"]
+__all__ = [
+    "Plan",
+    "Prepared",
+    "Say",
+    "Told",
+    "build_bank",
+    "build_objective",
+    "check",
+    "prepare",
+    "start_of",
+    "trained",
+]
 
 # A bank larger than this share of the memory that is free now is not built: the teacher then runs with every trial.
 _MEMORY_SHARE = 0.25
@@ -52,6 +66,12 @@ class Plan:
     teacher: FitSettings
     cache: Path
     device: str
+    pruning: PruneSettings | None = None
+
+    @property
+    def start(self) -> str:
+        """What a trial begins with: ``"student"``, fresh, or the trained ``"teacher"`` or ``"base"`` to be pruned."""
+        return "student" if self.pruning is None else prunings.start_network(self.pruning.percent)
 
     @property
     def seeds(self) -> list[int]:
@@ -61,12 +81,15 @@ class Plan:
     @property
     def protocol(self) -> dict[str, Any]:
         """All that must agree for two results to compete."""
-        return {
+        protocol = {
             "version": PROTOCOL,
-            "student": {"channels": STUDENT, **vars(replace(self.student, seed=0))},
+            "student": {"channels": CHANNELS[self.start], **vars(replace(self.student, seed=0))},
             "teacher": {"channels": TEACHER, **vars(self.teacher)},
             "seeds": self.seeds,
         }
+        if self.pruning is not None:
+            protocol["pruning"] = {"start": self.start, **prunings.shared(self.pruning)}
+        return protocol
 
 
 @dataclass
@@ -79,6 +102,7 @@ class Prepared:
         students: students without KD by seed.
         classical: copy-last and ridge AR(12), by name.
         objective: what builds the trials.
+        start: the trained network that trials prune; None without pruning.
         seconds: where the time went, by stage.
         warnings: one line each.
     """
@@ -87,7 +111,8 @@ class Prepared:
     teacher: Checkpoint
     students: dict[int, Checkpoint]
     classical: dict[str, Forecaster]
-    objective: DistillationObjective
+    objective: DistillationObjective | PruningObjective
+    start: Checkpoint | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -103,9 +128,11 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         UserError: one sentence.
     """
     losses.get(settings.loss)
+    pruning = prunings.template(settings)
     if settings.space is not None:
         _space(settings.space, settings)
-    output = settings.output or Path("runs") / f"{Path(settings.dataset).stem}-{settings.loss}"
+    suffix = "" if settings.prune is None else f"-prune{settings.prune:g}"
+    output = settings.output or Path("runs") / f"{Path(settings.dataset).stem}-{settings.loss}{suffix}"
     limits = SearchSettings(
         output=output,
         trials=settings.trials or 1,
@@ -144,17 +171,23 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         teacher=teacher,
         cache=settings.cache_dir or default_cache(),
         device="cuda" if machine.gpus and settings.gpus_per_trial != 0 else "cpu",
+        pruning=pruning,
     )
     identity = {
         "dataset": dataset.name,
         "data": dataset.fingerprint,
         "teacher": network_fingerprint(dataset, TEACHER, teacher),
     }
+    grace = defaults.grace
+    if pruning is not None:
+        identity |= {"start": network_fingerprint(dataset, CHANNELS[plan.start], teacher), **prunings.shared(pruning)}
+        if search:
+            grace = max(grace, prunings.grace(dataset, space, pruning, student))
     plan.search = replace(
         limits,
         trials=settings.trials or defaults.trials,
         epochs=student.epochs,
-        grace=defaults.grace,
+        grace=grace,
         reduction=defaults.reduction,
         identity=identity,
     )
@@ -186,11 +219,33 @@ def prepare(plan: Plan, bank_memory: int | str, say: Say) -> Prepared:
     warnings = _weak_teacher(teacher, {**classical, "student_none": student.validation["score"]})
     for line in warnings:
         say(f"warning: {line}")
+    start = start_of(plan, teacher, say)
+    if plan.start == "base" and start is not None:
+        seconds["base"] = start.seconds
     bank, live, seconds["bank"] = build_bank(plan, teacher, bank_memory, say)
-    objective = DistillationObjective(dataset, plan.space.loss, plan.student, bank, live)
+    objective = build_objective(plan, bank, live, start)
+    if plan.pruning is not None:
+        warnings += prunings.tell(dataset, plan.pruning, plan.search.grace, say)
     if device == "cuda" and plan.search.gpus_per_trial == "auto":
         plan.search = replace(plan.search, peak_bytes=_peak_bytes(objective, plan.space))
-    return Prepared(plan, teacher, {seed: student}, models, objective, seconds, warnings)
+    return Prepared(plan, teacher, {seed: student}, models, objective, start, seconds, warnings)
+
+
+def start_of(plan: Plan, teacher: Checkpoint, say: Say) -> Checkpoint | None:
+    """The network that trials prune, trained as the teacher is and cached like it; None without pruning."""
+    if plan.pruning is None or plan.start == "teacher":
+        return None if plan.pruning is None else teacher
+    return trained(plan, plan.start, plan.teacher, say)
+
+
+def build_objective(
+    plan: Plan, bank: TeacherBank | None, live: Checkpoint | None, start: Checkpoint | None
+) -> DistillationObjective | PruningObjective:
+    """What builds the trials of a plan."""
+    distillation = DistillationObjective(plan.dataset, plan.space.loss, plan.student, bank, live)
+    if plan.pruning is None or start is None:
+        return distillation
+    return PruningObjective(distillation, start, plan.pruning)
 
 
 def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoint:
@@ -240,7 +295,7 @@ def _span(seconds: float) -> str:
 
 
 def _space(path: Path, settings: JobSettings) -> Space:
-    return spaces.load(path, settings.loss).fix(settings.fixed)
+    return spaces.load(path, settings.loss, settings.prune).fix(settings.fixed)
 
 
 def _check_output(output: Path, resume: bool) -> None:
@@ -306,7 +361,7 @@ def _free_memory() -> int:
         return 8 << 30
 
 
-def _peak_bytes(objective: DistillationObjective, space: Space) -> int:
+def _peak_bytes(objective: DistillationObjective | PruningObjective, space: Space) -> int:
     """Device memory of one trial, measured: one update of the largest batch and one validation."""
     import torch
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kdsearch.command import Confirm
+
+if TYPE_CHECKING:
+    from kdsearch.pruning.settings import Criterion, FinetuneLoss, GranularityName, Unreachable
 
 __all__ = ["JobSettings"]
 
@@ -19,6 +22,9 @@ class JobSettings:
     Attributes:
         dataset: known name, or path of a TOML declaration.
         loss: name in the registry.
+        prune: percent of all parameters to take away; None for a student without pruning.
+        criterion, granularity, finetune_loss, unreachable: see :class:`kdsearch.pruning.settings.PruneSettings`; only
+            with ``prune``.
         space: search space instead of the dataset's own.
         fixed: hyperparameters taken out of the search.
         data_dir: where the raw files lie.
@@ -42,6 +48,11 @@ class JobSettings:
 
     dataset: str = "demo"
     loss: str = "stcd"
+    prune: float | None = None
+    criterion: Criterion | None = None
+    granularity: GranularityName | None = None
+    finetune_loss: FinetuneLoss | None = None
+    unreachable: Unreachable | None = None
     space: Path | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     data_dir: Path | None = None

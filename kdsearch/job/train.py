@@ -16,9 +16,11 @@ from kdsearch.data import Dataset
 from kdsearch.data.catalog import KNOWN
 from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.errors import UserError
-from kdsearch.job.prepare import Plan, Say, Told, build_bank, check, trained
+from kdsearch.job.prepare import Plan, Say, Told, build_bank, build_objective, check, start_of, trained
 from kdsearch.job.settings import JobSettings
+from kdsearch.models.layout import Layout
 from kdsearch.models.stgcn import CHANNELS
+from kdsearch.pruning.objective import PruningObjective
 from kdsearch.results.best import read_best
 from kdsearch.results.files import write_json
 from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
@@ -75,7 +77,7 @@ def run_training(settings: TrainSettings) -> int:
     output = settings.output or Path("runs") / f"{plan.dataset.name}-{settings.model}-{plan.space.loss}-train"
     seeds = _seeds(settings, document)
     began = time.perf_counter()
-    if settings.model == "student" and plan.space.loss != "none":
+    if settings.model == "student" and (plan.space.loss != "none" or plan.pruning is not None):
         checkpoints = _distilled(plan, _params(settings, document, plan), document, seeds, say)
     else:
         how = plan.teacher if settings.model == "teacher" else plan.student
@@ -148,6 +150,7 @@ def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSett
     return JobSettings(
         dataset=settings.dataset or document["dataset"],
         loss=document["loss"],
+        **_pruning(document),
         data_dir=settings.data_dir,
         epochs=settings.epochs or protocol["student"]["epochs"],
         seed=protocol["teacher"]["seed"],
@@ -155,6 +158,13 @@ def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSett
         teacher_run_length=protocol["teacher"]["run_length"],
         cache_dir=settings.cache_dir,
     )
+
+
+def _pruning(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What was pruned, as the command's arguments."""
+    told = document["protocol"].get("pruning")
+    names = ("criterion", "granularity", "finetune_loss", "unreachable")
+    return {} if told is None else {"prune": told["percent"], **{name: told[name] for name in names}}
 
 
 def _seeds(settings: TrainSettings, document: Mapping[str, Any] | None) -> list[int]:
@@ -177,15 +187,18 @@ def _distilled(
     say("hyperparameters: " + " ".join(f"{name}={value}" for name, value in params.items()))
     teacher = trained(plan, "teacher", plan.teacher, say)
     bank, live, _ = build_bank(plan, teacher, "auto", say)
-    objective = DistillationObjective(plan.dataset, plan.space.loss, plan.student, bank, live)
+    objective = build_objective(plan, bank, live, start_of(plan, teacher, say))
     if document is not None and plan.device == "cpu":
         # As many threads as a trial had: another number adds the same products in another order.
         torch.set_num_threads(int(document["search"]["cpus_per_trial"]))
     return [_distil(objective, params, plan, seed, say) for seed in seeds]
 
 
-def _distil(objective: DistillationObjective, params: dict[str, Any], plan: Plan, seed: int, say: Say) -> Checkpoint:
-    label = f"student {plan.space.loss}, seed {seed}"
+def _distil(
+    objective: DistillationObjective | PruningObjective, params: dict[str, Any], plan: Plan, seed: int, say: Say
+) -> Checkpoint:
+    what = "student" if plan.pruning is None else f"{plan.start} pruned by {plan.pruning.percent:g}%,"
+    label = f"{what} {plan.space.loss}, seed {seed}"
     trainer = objective.trainer(params, plan.device, seed)
     try:
         result = fit(trainer, on_epoch=Told(say, label, plan.student.epochs))
@@ -193,14 +206,16 @@ def _distil(objective: DistillationObjective, params: dict[str, Any], plan: Plan
         raise UserError(f"{label}: {error}; lower the learning rate") from None
     seconds = sum(r.seconds for r in result.history)
     say(f"{label}: trained in {seconds:.0f} s, epoch {result.best.epoch}, validation {result.best.score:.4f}")
+    layout = None if trainer.layout is None else Layout.from_plain(trainer.layout)
     return Checkpoint(
-        channels=objective.channels,
+        channels=trainer.model.channels,
         weights={name: value.cpu() for name, value in trainer.best_weights.items()},
         dataset=plan.dataset.name,
         data=plan.dataset.fingerprint,
         epoch=result.best.epoch,
         validation={"score": result.best.score, **result.best.validation},
         seconds=seconds,
+        layout=layout,
     )
 
 

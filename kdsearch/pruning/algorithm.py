@@ -190,6 +190,16 @@ class Pruner:
         if self.settings.finetune_loss == "task":
             trainer.loss, trainer.teacher = losses.build(_TASK), None
 
+    def figures(self) -> dict[str, float]:
+        """Parameters, their share, what is left of each layer, and its mean importance before the last stage."""
+        found = {"pruning/parameters": float(self.n_parameters), "pruning/share kept": self.share}
+        unit = "channels" if self.settings.granularity == "filter" else "weights"
+        for name, width in zip(self._units.names, self._units.widths, strict=True):
+            found[f"pruning/{unit} {name}"] = float(width)
+        for name, values in self.stages[-1].importance.items() if self.stages else ():
+            found[f"pruning/importance {name}"] = values.total / values.count
+        return found
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values to carry on from."""
         return {

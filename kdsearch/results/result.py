@@ -12,7 +12,7 @@ from kdsearch.errors import UserError
 __all__ = ["BASELINES", "SCHEMA", "Figure", "Result"]
 
 SCHEMA = 1
-BASELINES = ("copy_last", "ridge_ar", "teacher", "student_none")
+BASELINES = ("copy_last", "ridge_ar", "teacher", "base", "student_none")
 
 
 @dataclass(frozen=True)

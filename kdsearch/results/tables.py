@@ -28,6 +28,7 @@ _BASELINES = {
     "copy_last": "Copy last",
     "ridge_ar": "Ridge AR(12)",
     "teacher": "Teacher",
+    "base": "Base model",
     "student_none": "Student without KD",
 }
 _SOURCE = Column("source", "Source")
@@ -44,6 +45,10 @@ _TABLE2 = (
     Column("alpha", "α", r"$\alpha$"),
     Column("beta", "β", r"$\beta$"),
 )
+_PRUNING = {
+    "pruning_minibatch": Column("pruning_minibatch", "Pruning Minibatch", number=whole),
+    "stage_percent": Column("stage_percent", "Pruned % per Stage", unit="%"),
+}
 _TABLE3 = (Column("pruned", "Pruned %", number=whole, unit="%"), *_COMMON, *_ALPHAS)
 
 
@@ -84,7 +89,8 @@ def table3(results: Iterable[Result], with_paper: bool = False) -> list[Table]:
 def comparison(results: Iterable[Result]) -> list[Table]:
     """Errors on the test days of the reference rows and of each student, one table a dataset.
 
-    Rows: copy-last, ridge AR(12), teacher, student without KD (each where a search measured it), then every result.
+    Rows: copy-last, ridge AR(12), teacher, base model, student without KD (each where a search measured it), then
+    every result.
     Columns: parameters, then MAPE (%), MAE and RMSE (mph) at each horizon, mean and deviation over the seeds.
     """
     tables = []
@@ -189,7 +195,11 @@ def _order(loss: str) -> tuple[int, str]:
 def _further(found: Sequence[tuple[Result, str]], known: Sequence[Column]) -> list[Column]:
     """Columns for hyperparameters that the paper's table has none for."""
     keys = {column.key for column in known}
-    return [Column(key, key) for key in dict.fromkeys(k for r, _ in found for k in r.params) if key not in keys]
+    return [
+        _PRUNING.get(key, Column(key, key))
+        for key in dict.fromkeys(k for r, _ in found for k in r.params)
+        if key not in keys
+    ]
 
 
 def _heading(dataset: str) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TensorBoard", "tag_of"]
 
-# Parts of a loss whose name says too little; any other part is shown as "loss/<its name>".
+# Parts of a loss whose name says too little; others are shown as "loss/<name>", or have a group.
 _TAGS = {"teacher_share": "attention to teacher"}
 _METRICS = {"best/score": "best validation score (mph)"}
 
@@ -24,6 +24,10 @@ def tag_of(figure: str) -> str:
     """The readable form of a figure's name: ``mae_15`` becomes ``mae 15 min``."""
     name, _, minutes = figure.rpartition("_")
     return f"{name} {minutes} min" if name and minutes.isdigit() else figure
+
+
+def _tag_of_part(name: str) -> str:
+    return _TAGS.get(name, name if "/" in name else f"loss/{name}")
 
 
 class TensorBoard(Listener):
@@ -59,7 +63,7 @@ class TensorBoard(Listener):
         values = {"validation/score": report.score, "learning rate": report.learning_rate}
         values["seconds an epoch"] = report.seconds
         values.update({f"validation/{tag_of(name)}": value for name, value in report.validation.items()})
-        values.update({_TAGS.get(name, f"loss/{name}"): value for name, value in report.losses.items()})
+        values.update({_tag_of_part(name): value for name, value in report.losses.items()})
         if math.isfinite(report.best_score):
             values["best/score"] = report.best_score
         try:

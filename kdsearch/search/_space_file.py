@@ -11,7 +11,7 @@ from typing import Any, NoReturn, cast
 
 from kdsearch.command import suggestion
 from kdsearch.errors import UserError
-from kdsearch.search.space import TRAINING, Defaults, Parameter, Range, Space, Value, points
+from kdsearch.search.space import PRUNING, TRAINING, WHOLE, Defaults, Parameter, Range, Space, Value, points
 
 __all__ = ["read"]
 
@@ -48,7 +48,32 @@ def read(
         if name not in _TOP
         for stage, space in _spaces(content, name, declared if name == loss else None, path, fail)
     }
-    return spaces.get((loss, prune)) or replace(spaces[loss, None], prune=prune)
+    return spaces.get((loss, prune)) or _pruned(spaces[loss, None], cast(str, prune), content.get("common", {}), fail)
+
+
+def _pruned(space: Space, prune: str, common: Mapping[str, Any], fail: Fail) -> Space:
+    """The space of a percent that has no section: the loss's own, with the ranges of pruning under [common].
+
+    The known points are the loss's own, with the defaults of pruning as near as their ranges hold them.
+    """
+    from kdsearch.pruning.settings import PruneSettings
+
+    where = f"[{space.loss}.prune.{prune}]"
+    for name in PRUNING:
+        if name not in common:
+            fail(f"misses {name}, which pruning searches: give it a range, or choices, in [common] or {where}")
+    added = tuple(_parameter(n, f"[common] {n}", common[n], allowed, fail) for n, allowed in PRUNING.items())
+    usual = {p.name: _typed(p, _nearest(p, getattr(PruneSettings, p.name))) for p in added}
+    known = points([{**point, **usual} for point in space.known])
+    return replace(space, parameters=(*space.parameters, *added), known=known, prune=prune)
+
+
+def _nearest(parameter: Parameter, value: float) -> float:
+    if parameter.choices:
+        return min((float(choice) for choice in parameter.choices), key=lambda choice: abs(choice - value))
+    assert parameter.low is not None
+    assert parameter.high is not None
+    return min(max(value, parameter.low), parameter.high)
 
 
 def _spaces(
@@ -59,23 +84,26 @@ def _spaces(
     fail: Fail,
 ) -> Iterator[tuple[str | None, Space]]:
     """The space of a loss, under None, and of each of its pruning ratios."""
-    allowed = {**TRAINING, **{k: Range(*v) for k, v in (declared if declared is not None else _declared(loss)).items()}}
+    unpruned = {
+        **TRAINING,
+        **{k: Range(*v) for k, v in (declared if declared is not None else _declared(loss)).items()},
+    }
     common, own = content.get("common", {}), content[loss]
-    known_anywhere = {*TRAINING, *(h for name in _known_losses() for h in _declared(name)), *allowed}
+    known_anywhere = {*TRAINING, *PRUNING, *(h for name in _known_losses() for h in _declared(name)), *unpruned}
     for name in common:
         if name in _RESERVED or name not in known_anywhere:
             fail(f"[common] {name} is a hyperparameter of no loss{suggestion(name, sorted(known_anywhere))}")
-    shared = {n: (f"[common] {n}", v) for n, v in common.items() if n in allowed}
-    shared |= _section(own, f"[{loss}]", loss, allowed, fail)
+    shared = {n: (f"[common] {n}", v) for n, v in common.items() if n in unpruned or n in PRUNING}
+    shared |= _section(own, f"[{loss}]", loss, unpruned, fail)
     stages = own.get("prune", {})
     if not isinstance(stages, dict):
         fail(f"[{loss}] prune wants sections, such as [{loss}.prune.97]")
     defaults = _defaults(content.get("defaults", {}), fail)
     for stage, section in {None: own, **stages}.items():
-        where, entries = f"[{loss}]", shared
+        where, entries, allowed = f"[{loss}]", shared, unpruned
         if stage is not None:
-            where = f"[{loss}.prune.{stage}]"
-            if not re.fullmatch(r"[1-9]\d?(\.\d+)?", stage) or not isinstance(section, dict):
+            where, allowed = f"[{loss}.prune.{stage}]", {**unpruned, **PRUNING}
+            if not re.fullmatch(r"[1-9]\d?(\.\d*[1-9])?", stage) or not isinstance(section, dict):
                 fail(f"{where} wants a percent between 1 and 99 and a section")
             entries = shared | _section(section, where, loss, allowed, fail)
         missing = [name for name in allowed if name not in entries]
@@ -119,7 +147,7 @@ def _parameter(name: str, where: str, entry: Any, allowed: Range, fail: Fail) ->
                 fail(f"{where}: the choice {choice:g} lies outside {bounds}")
         if len(set(choices)) < len(choices):
             fail(f"{where}: a choice is given twice")
-        if name == "batch_size" and not all(isinstance(c, int) for c in choices):
+        if name in WHOLE and not all(isinstance(c, int) for c in choices):
             fail(f"{where}: wants whole numbers")
         return Parameter(name, choices=tuple(choices))
 
@@ -131,7 +159,7 @@ def _parameter(name: str, where: str, entry: Any, allowed: Range, fail: Fail) ->
         if not allowed.low <= entry[key] <= allowed.high:
             fail(f"{where}: {key} = {entry[key]:g} lies outside {bounds}")
     low, high = entry["low"], entry["high"]
-    log, integer = entry.get("log", False), entry.get("integer", name == "batch_size")
+    log, integer = entry.get("log", False), entry.get("integer", name in WHOLE)
     for key, flag in (("log", log), ("integer", integer)):
         if not isinstance(flag, bool):
             fail(f"{where}: {key} wants true or false, not {flag!r}")

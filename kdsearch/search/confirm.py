@@ -46,6 +46,7 @@ class SeedRun:
         validation: figures of that epoch.
         seconds: of all epochs.
         weights: of that epoch, by name.
+        layout: shape of the network they are of, as plain values; None where every training's is the same.
         error: why there is no score.
     """
 
@@ -55,6 +56,7 @@ class SeedRun:
     validation: Mapping[str, float]
     seconds: float
     weights: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    layout: Mapping[str, Any] | None = None
     error: str | None = None
 
 
@@ -194,9 +196,11 @@ def _train(
     except Exception as problem:
         error = one_line(problem)
         return SeedRun(seed, 0, math.nan, {}, seconds, error=error)
+    if not math.isfinite(run.best_score):
+        return SeedRun(seed, 0, math.nan, {}, seconds, error=f"no epoch of {epochs} counted")
     weights = {name: np.array(value.detach().cpu().numpy()) for name, value in run.best_weights.items()}
     validation = {str(name): float(value) for name, value in run.best_validation.items()}
-    return SeedRun(seed, int(run.best_epoch), float(run.best_score), validation, seconds, weights)
+    return SeedRun(seed, int(run.best_epoch), float(run.best_score), validation, seconds, weights, run.layout)
 
 
 class _Store:

@@ -47,7 +47,7 @@ class TrialRun(Protocol):
 
     @property
     def best_score(self) -> float:
-        """Lowest finite score so far, infinite before the first."""
+        """Lowest finite score so far, infinite before the first; an epoch need not count (one of pruning does not)."""
 
     @property
     def best_epoch(self) -> int:
@@ -60,6 +60,10 @@ class TrialRun(Protocol):
     @property
     def best_weights(self) -> Mapping[str, Any]:
         """Tensors of the best epoch, by name."""
+
+    @property
+    def layout(self) -> Mapping[str, Any] | None:
+        """Shape of the network that the best weights are of, as plain values; None where every trial's is the same."""
 
     def epoch(self) -> EpochReport:
         """Train and validate one epoch."""

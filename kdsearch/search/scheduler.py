@@ -1,7 +1,8 @@
 """Early stopping: Ray's schedulers, keyed by the study's trial numbers so that a resumed search continues theirs.
 
-All of them see the best validation score so far, once an epoch, and stop a trial whose score is not finite: Ray's own
-never do, since ``nan < cutoff`` is false.
+All of them see the best validation score so far, once an epoch. They stop a trial whose score is NaN, which Ray's own
+never do, since ``nan < cutoff`` is false. An infinite score is that of a trial that has none yet, such as one whose
+network is still being pruned: it goes on, and no rung hears of it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ class _Key(NamedTuple):
 
 def _key(number: int) -> _Key:
     return _Key(str(number))
+
+
+def _failed(result: Mapping[str, Any]) -> bool:
+    return math.isnan(result["score"])
 
 
 def _finite(result: Mapping[str, Any]) -> bool:
@@ -77,9 +82,11 @@ class Asha(AsyncHyperBandScheduler):
         """A trial that never ran left nothing behind."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
-        """Stop what is not finite, what is at its end, and what is worse than its rung allows."""
-        if not _finite(result) or result["epoch"] >= self._max_t:
+        """Stop what has failed, what is at its end, and what is worse than its rung allows."""
+        if _failed(result) or result["epoch"] >= self._max_t:
             return str(TrialScheduler.STOP)
+        if not _finite(result):
+            return str(TrialScheduler.CONTINUE)
         return str(self._book(trial.config["number"], result["epoch"], result["score"]))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> None:
@@ -117,9 +124,11 @@ class Median(MedianStoppingRule):
         super().__init__(time_attr="epoch", metric="score", mode="min", grace_period=grace, min_samples_required=3)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
-        """Stop what is not finite and what is worse than the median."""
-        if not _finite(result):
+        """Stop what has failed and what is worse than the median."""
+        if _failed(result):
             return str(TrialScheduler.STOP)
+        if not _finite(result):
+            return str(TrialScheduler.CONTINUE)
         key, epoch = _key(trial.config["number"]), result["epoch"]
         # An epoch repeated after a crash replaces its first entry.
         self._results[key] = [entry for entry in self._results[key] if entry["epoch"] < epoch]

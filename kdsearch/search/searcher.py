@@ -150,6 +150,8 @@ class StudySearcher(Searcher):
             state, reason = TrialState.FAIL, report.error
         elif not math.isfinite(report.score):
             state, reason = TrialState.FAIL, f"diverged in epoch {report.epoch}"
+        elif report.epoch >= self._epochs and not math.isfinite(report.best_score):
+            state, reason = TrialState.FAIL, f"no epoch of {report.epoch} counted"
         else:
             state = TrialState.COMPLETE if report.epoch >= self._epochs else TrialState.PRUNED
         finish(trial, state, report, reason)

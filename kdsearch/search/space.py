@@ -31,6 +31,10 @@ class Range(NamedTuple):
 
 # Those of the training itself, which every loss has.
 TRAINING = {"batch_size": Range(1, 1_000_000), "learning_rate": Range(1e-12, 1e6)}
+# Those of pruning, which every loss has where something is pruned (kdsearch.pruning.settings.PruneSettings).
+PRUNING = {"pruning_minibatch": Range(1, 1_000_000), "stage_percent": Range(0.1, 99.0)}
+# Whole numbers, whatever their entry says.
+WHOLE = ("batch_size", "pruning_minibatch")
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,10 @@ class Space:
             if name not in names:
                 known = ", ".join(sorted(names))
                 near = suggestion(name, names)
-                raise UserError(f"--set {name}: the loss {self.loss} has no hyperparameter {name}, only {known}{near}")
+                pruned = " (a search with --prune has it)" if name in PRUNING else ""
+                raise UserError(
+                    f"--set {name}: the loss {self.loss} has no hyperparameter {name}{pruned}, only {known}{near}"
+                )
             parameter = next((p for p in self.parameters if p.name == name), None)
             numeric = parameter is None or not parameter.choices or not isinstance(parameter.choices[0], str)
             if numeric and (isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value)):
@@ -175,7 +182,7 @@ def find(stem: str) -> Path:
 def load(
     path: str | Path,
     loss: str,
-    prune: str | int | None = None,
+    prune: str | float | None = None,
     declared: Mapping[str, tuple[float, float]] | None = None,
 ) -> Space:
     """Read the space of one loss from a file and check it.
@@ -183,7 +190,8 @@ def load(
     Args:
         path: a TOML file; see :func:`find` for those that come with kdsearch.
         loss: name of the loss, whose section is read.
-        prune: pruned percent; its section's entries replace those of the loss.
+        prune: pruned percent; its section's entries replace those of the loss. One without a section searches what
+            the loss does and the ranges of pruning under [common], from the loss's own known points.
         declared: hyperparameters of the loss with the range each may have; default: what the loss registry says.
 
     Raises:
@@ -203,7 +211,7 @@ def load(
         raise UserError(f"search space {path}: is not valid TOML: {error}") from error
     except RecursionError as error:
         raise UserError(f"search space {path}: is nested too deeply") from error
-    return _space_file.read(content, path, loss, None if prune is None else str(prune), declared)
+    return _space_file.read(content, path, loss, None if prune is None else f"{float(prune):g}", declared)
 
 
 def points(values: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Value], ...]:

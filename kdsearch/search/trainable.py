@@ -212,7 +212,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _value(report: Report) -> float:
-    """What schedulers compare: the best score so far, NaN once the trial has failed."""
+    """What schedulers compare: the best score so far, infinite before the first, NaN once the trial has failed."""
     return report.best_score if report.error is None and math.isfinite(report.score) else math.nan
 
 

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-__all__ = ["shuffled_runs", "shuffled_windows"]
+from kdsearch.data import Dataset
+from kdsearch.training.settings import FitSettings
+
+__all__ = ["shuffled_runs", "shuffled_windows", "updates_per_epoch"]
+
+
+def updates_per_epoch(dataset: Dataset, settings: FitSettings) -> int:
+    """How many minibatches one epoch has."""
+    run, size = min(settings.run_length, dataset.windows_per_day), settings.batch_size
+    days, per_day = dataset.split.train, dataset.windows_per_day
+    if run == 1:
+        return dataset.passes_per_epoch * math.ceil(days * per_day / size)
+    return dataset.passes_per_epoch * math.ceil(days * (per_day // run) / max(1, size // run))
 
 
 def shuffled_windows(n_windows: int, batch_size: int, order: torch.Generator) -> tuple[Tensor, ...]:

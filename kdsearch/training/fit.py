@@ -15,7 +15,7 @@ from torch import Tensor
 from kdsearch.data import Dataset, Windows
 from kdsearch.errors import UserError
 from kdsearch.models.stgcn import STGCN, Features, Layout
-from kdsearch.training.batches import shuffled_runs, shuffled_windows
+from kdsearch.training.batches import shuffled_runs, shuffled_windows, updates_per_epoch
 from kdsearch.training.evaluate import evaluate_windows
 from kdsearch.training.metrics import score
 from kdsearch.training.rmsprop import TFRMSprop
@@ -55,7 +55,8 @@ class EpochReport:
         epoch: counted from 1.
         score: mean of the three validation MAEs in mph; NaN once the network diverged.
         validation: the nine validation figures.
-        losses: mean of each part of the loss over the epoch's updates, "total" among them.
+        losses: mean of each part of the loss over the epoch's updates, "total" among them; figures of the pruning at
+            the epoch's end have names that begin with "pruning/".
         learning_rate: of this epoch.
         seconds: wall time of training and validation.
     """
@@ -105,6 +106,9 @@ class Pruning(Protocol):
     def after_step(self, trainer: Trainer) -> None:
         """The update is done. This is where the network may be replaced."""
 
+    def figures(self) -> dict[str, float]:
+        """How far it has come, by names that begin with "pruning/"."""
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values to carry on from."""
 
@@ -145,6 +149,7 @@ class Trainer:
         self.validation_windows = Windows(dataset, "validation", self.device)
         self.horizons = dataset.horizons
         self.passes = dataset.passes_per_epoch
+        self.updates_per_epoch = updates_per_epoch(dataset, settings)
         self.run = min(settings.run_length, dataset.windows_per_day)
         self._prepare_loss()
         # The loss's own weights, if it has any, are trained beside the network's.
@@ -157,15 +162,6 @@ class Trainer:
         self.best_weights: dict[str, Tensor] = {}
         if pruning is not None:
             pruning.start(self)
-
-    @property
-    def updates_per_epoch(self) -> int:
-        """How many minibatches one epoch has."""
-        windows, size = self.train_windows, self.settings.batch_size
-        if self.run == 1:
-            return self.passes * math.ceil(len(windows) / size)
-        runs = windows.days.shape[0] * (windows.per_day // self.run)
-        return self.passes * math.ceil(runs / max(1, size // self.run))
 
     @property
     def best_score(self) -> float:
@@ -181,6 +177,11 @@ class Trainer:
     def best_validation(self) -> dict[str, float]:
         """The nine validation figures of the best epoch."""
         return self.best.validation if self.best else {}
+
+    @property
+    def layout(self) -> dict[str, Any] | None:
+        """Shape of a network that its channels do not describe, as plain values: of a pruned one."""
+        return None if self.model.layout.published else self.model.layout.plain()
 
     @torch.no_grad()
     def _prepare_loss(self) -> None:
@@ -214,6 +215,8 @@ class Trainer:
         else:
             validation = {}
         value = score(validation) if validation else math.nan
+        if self.pruning is not None:
+            losses |= self.pruning.figures()
         report = EpochReport(number, value, validation, losses, rate, time.perf_counter() - began)
         self.history.append(report)
         if value < self.best_score and (self.pruning is None or self.pruning.settled):

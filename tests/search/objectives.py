@@ -40,6 +40,8 @@ class Bowl:
 
 
 class BowlRun:
+    layout = None
+
     def __init__(self, objective: Bowl, x: float, rate: float, seed: int) -> None:
         self.objective, self.x, self.rate = objective, x, rate
         self.generator = torch.Generator().manual_seed(seed)

@@ -81,8 +81,8 @@ def test_asha_keeps_one_in_three() -> None:
 
 
 @pytest.mark.parametrize("name", ["asha", "hyperband", "median"])
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_what_is_not_finite_is_stopped_and_not_entered(name: str, bad: float) -> None:
+def test_what_has_failed_is_stopped_and_not_entered(name: str) -> None:
+    bad = math.nan
     scheduler = make_scheduler(name, epochs=9, grace=3, reduction=3, seed=0)
     assert tell(scheduler, 0, 1, bad) == "STOP"
     assert tell(scheduler, 1, 3, 1.0) == "CONTINUE"
@@ -94,3 +94,19 @@ def test_names() -> None:
     with pytest.raises(UserError, match="'ahsa' is not one of asha, hyperband, median, none; did you mean asha"):
         make_scheduler("ahsa", 9, 1, 3, 0)
     assert make_scheduler("asha", epochs=2, grace=5, reduction=3, seed=0)  # a grace beyond the end is cut to it
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband", "median"])
+def test_a_trial_without_a_score_yet_goes_on_and_no_rung_hears_of_it(name: str) -> None:
+    """Infinite: its network is still being pruned. NaN: it has failed."""
+    scheduler = make_scheduler(name, epochs=9, grace=1, reduction=3, seed=4)
+    for number in range(5):
+        tell(scheduler, number, 1, 1.0)
+    assert tell(scheduler, 5, 1, math.inf) == "CONTINUE"
+    assert tell(scheduler, 5, 2, 0.5) == "CONTINUE"
+    assert tell(scheduler, 6, 1, math.nan) == "STOP"
+    if isinstance(scheduler, Asha):
+        assert "6" not in {key for bracket in scheduler.rungs for rung in bracket.values() for key in rung}
+        values = [value for bracket in scheduler.rungs for rung in bracket.values() for value in rung.values()]
+        assert all(map(math.isfinite, values))
+        assert tell(scheduler, 7, 9, math.inf) == "STOP"

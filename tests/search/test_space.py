@@ -20,13 +20,15 @@ grace = 3
 batch_size = { choices = [25, 50] }
 learning_rate = { low = 1e-4, high = 1e-2, log = true }
 beta = { low = 0.0, high = 1.0 }
+pruning_minibatch = { low = 5, high = 25, log = true }
+stage_percent = { low = 10, high = 40 }
 [ord]
 alpha1 = { low = 0.1, high = 0.9 }
 known = [{ batch_size = 50, learning_rate = 0.001, alpha1 = 0.5 },
   { batch_size = 25, learning_rate = 0.01, alpha1 = 0.5 }]
 [ord.prune.97]
 alpha1 = { low = 0.2, high = 0.4 }
-known = [{ batch_size = 25, learning_rate = 0.001, alpha1 = 0.3 }]
+known = [{ batch_size = 25, learning_rate = 0.001, alpha1 = 0.3, pruning_minibatch = 7, stage_percent = 20 }]
 [rd_l2]
 """
 
@@ -51,7 +53,21 @@ def test_a_pruning_ratio_has_its_own_entries_and_points(tmp_path: Path) -> None:
     space = load(write(tmp_path, GOOD), "ord", prune=97)
     assert (space.parameters[2].low, space.parameters[2].high) == (0.2, 0.4)
     assert [point["alpha1"] for point in space.known] == [0.3]
-    assert load(write(tmp_path, GOOD), "ord", prune=50).known == load(write(tmp_path, GOOD), "ord").known
+    assert space.names == ("batch_size", "learning_rate", "alpha1", "pruning_minibatch", "stage_percent")
+    assert (space.parameters[3].integer, space.known[0]["pruning_minibatch"]) == (True, 7)
+    assert space == load(write(tmp_path, GOOD), "ord", prune=97.0) == load(write(tmp_path, GOOD), "ord", prune="97")
+    own, other = load(write(tmp_path, GOOD), "ord"), load(write(tmp_path, GOOD), "ord", prune=50)
+    assert other.names == (*own.names, "pruning_minibatch", "stage_percent")
+    # 50 minibatches are the default, and the range ends at 25.
+    assert other.known == tuple({**point, "pruning_minibatch": 25, "stage_percent": 20.0} for point in own.known)
+    assert len({own.digest(), other.digest(), space.digest()}) == 3
+
+
+def test_a_file_without_ranges_of_pruning_is_for_searches_without(tmp_path: Path) -> None:
+    text = GOOD.split("[ord.prune.97]")[0].replace("pruning_minibatch = { low = 5, high = 25, log = true }\n", "")
+    assert load(write(tmp_path, text), "ord").known
+    with pytest.raises(UserError, match=r"misses pruning_minibatch, .* in \[common\] or \[ord.prune.50\]"):
+        load(write(tmp_path, text), "ord", prune=50)
 
 
 MISTAKES = [
@@ -88,6 +104,9 @@ MISTAKES = [
     ("{ batch_size = 50,", "{ batch_size = 51,", "point 1: batch_size = 51 is not one of 25, 50"),
     ("known = [{ batch_size = 50", "known = [3, { batch_size = 50", "wants a list of points"),
     ("[ord.prune.97]", "[ord.prune.100]", "[ord.prune.100] wants a percent"),
+    ("pruning_minibatch = {", "# {", "[ord.prune.97] misses the hyperparameter pruning_minibatch"),
+    ("{ low = 10, high = 40 }", "{ low = 0, high = 40 }", "[common] stage_percent: low = 0 lies outside 0.1 to 99"),
+    ("alpha1 = { low = 0.1", "stage_percent = { low = 10, high = 40 }\nalpha1 = { low = 0.1", "[ord] stage_percent is"),
     ("[ord.prune.97]", "[ord.prune.x]", "[ord.prune.x] wants a percent"),
     ("trials = 8", "trials = 0", "trials wants a whole number of at least 1"),
     ("trials = 8", "trials = 8.5", "trials wants a whole number"),
@@ -159,6 +178,13 @@ def test_the_spaces_that_come_with_it_cover_every_loss(stem: str) -> None:
         declared = {h.name for h in losses.hyperparameters(loss)}
         assert set(space.names) == {"batch_size", "learning_rate"} | declared
         assert space.known
+        for percent in (97, 75, 50, 25, 60):
+            pruned = load(find(stem), loss, percent)
+            assert set(pruned.names) == set(space.names) | {"pruning_minibatch", "stage_percent"}
+            assert all(
+                parameter.holds(point[parameter.name]) for point in pruned.known for parameter in pruned.parameters
+            )
+            assert pruned.known
 
 
 def test_the_published_points_come_first() -> None:

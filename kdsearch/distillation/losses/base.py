@@ -109,6 +109,7 @@ class Loss(nn.Module):
     HYPERPARAMETERS: ClassVar[tuple[Hyperparameter, ...]] = ()
     NEEDS: ClassVar[Needs] = Needs()
     NEEDS_SCALE: ClassVar[bool] = False
+    OWN_WEIGHTS: ClassVar[bool] = False  # shaped by the student's channels and trained with it
     name: ClassVar[str]
 
     def __init_subclass__(cls, name: str | None = None, **more: Any) -> None:

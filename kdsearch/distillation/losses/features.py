@@ -70,6 +70,7 @@ class FitNet(_FeatureLoss, name="fitnet"):
 
     HYPERPARAMETERS = (Hyperparameter("weight", 1e-4, 1e2, 0.1, "weight of the hint", log=True),)
     NEEDS = Needs(temporal_features=(1,))
+    OWN_WEIGHTS = True
 
     def __init__(self, scale: Scale | None = None, **values: float) -> None:
         super().__init__(scale, **values)
