@@ -135,7 +135,8 @@ def test_arrays_that_cannot_be_written_are_read_without_a_copy_or_a_warning():
         reader = BankReader(bank)
         found = {name: computed(name, reader, at, 3) for name in (*EXACT, *HALF)}
     for name, (parts, _) in found.items():
-        assert parts == computed(name, BankReader(BANK), at, 3)[0]
+        # Another build of the bank: its arrays may lie otherwise in memory, and products be added in another order.
+        assert parts == pytest.approx(computed(name, BankReader(BANK), at, 3)[0], rel=1e-4)
     assert all(np.array_equal(a, b) for a, b in zip(before, arrays(bank), strict=True))
     share = reader(*at).temporal_correlation
     assert share is not None

@@ -59,6 +59,9 @@ class Watched:
     def settled(self) -> bool:
         return self.pruner.settled
 
+    def figures(self) -> dict[str, float]:
+        return self.pruner.figures()
+
     def start(self, trainer: Trainer) -> None:
         self.pruner.start(trainer)
 
