@@ -105,7 +105,10 @@ def confirm(
         KeyboardInterrupt: Ctrl-C or SIGTERM; what is done is kept.
     """
     if not candidates:
-        raise UserError("there is nothing to confirm: no trial of the search reached a finite score")
+        raise UserError(
+            "there is nothing to confirm: no trial of the search reached a finite score; the column error of "
+            "trials.parquet says why, and a lower learning rate often helps"
+        )
     output = settings.output.resolve()
     with output_lock(output), StopRequest() as stop, disk_errors(output):
         store = _Store(output, settings)
