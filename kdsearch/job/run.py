@@ -30,7 +30,8 @@ def run_job(settings: JobSettings) -> int:
     # Now, not after an hour of training: another search in the folder, or a file system that will not have it.
     check_resume(plan.space, plan.search)
 
-    progress = Progress(stream=sys.stderr if settings.quiet else sys.stdout, epochs=plan.student.epochs)
+    before = _best_before(plan)
+    progress = Progress(stream=sys.stderr if settings.quiet else sys.stdout, epochs=plan.student.epochs, best=before)
     say = _warnings_only if settings.quiet else progress.on_message
     dataset = plan.dataset
     split = dataset.split
@@ -50,7 +51,7 @@ def run_job(settings: JobSettings) -> int:
     from kdsearch.search.runner import run_search
 
     output = plan.search.output
-    board = TensorBoard(output)
+    board = TensorBoard(output, None if before is None else before[0])
     listeners = (board,) if settings.quiet else (progress, board)
     found = run_search(prepared.objective, plan.space, plan.search, listeners)
     if found.reason == "interrupted":
@@ -65,6 +66,17 @@ def run_job(settings: JobSettings) -> int:
         return _INTERRUPTED
     _print_result(plan, document)
     return 0
+
+
+def _best_before(plan: Plan) -> tuple[float, int] | None:
+    """Score and number of the best trial that a resumed search has already."""
+    from kdsearch.search.record import ranked
+    from kdsearch.search.study import JOURNAL, read_study
+
+    if not (plan.search.output / JOURNAL).is_file():
+        return None
+    found = ranked(read_study(plan.search.output))
+    return (found[0].score, found[0].number) if found else None
 
 
 def _warnings_only(line: str) -> None:

@@ -30,9 +30,16 @@ class Progress(Listener):
         stream: where to; default stdout.
         live: draw the table; default: where the stream is a terminal.
         epochs: of a full trial, for the table.
+        best: score and number of the best trial before, for a search that is carried on.
     """
 
-    def __init__(self, stream: TextIO | None = None, live: bool | None = None, epochs: int | None = None) -> None:
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        live: bool | None = None,
+        epochs: int | None = None,
+        best: tuple[float, int] | None = None,
+    ) -> None:
         self._stream = stream if stream is not None else sys.stdout
         self._wants_live = self._stream.isatty() if live is None else live
         self._epochs = epochs
@@ -40,7 +47,7 @@ class Progress(Listener):
         self._console: Console | None = None
         self._live: Live | None = None
         self._running: dict[int, tuple[Mapping[str, Any], Report | None]] = {}
-        self._best: tuple[float, int] | None = None
+        self._best = best
         self._wanted = self._ended = 0
         self._drawn = 0.0
 
