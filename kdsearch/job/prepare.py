@@ -152,9 +152,9 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         make_plan(machine, limits.trials, limits.concurrency, limits.cpus_per_trial, limits.gpus_per_trial)
     if search:
         _check_output(output, settings.resume)
-    check_settings(limits)  # imports Ray and Optuna: after what can be refused without them
     dataset = load(settings.dataset, settings.data_dir)
     space = _space(settings.space or spaces.find(dataset.space), settings)
+    check_settings(limits)  # imports Ray and Optuna: after what can be refused without them
     defaults = space.defaults
     student = FitSettings(epochs=settings.epochs or defaults.epochs, seed=settings.seed)
     teacher = FitSettings(
