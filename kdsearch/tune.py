@@ -72,7 +72,7 @@ def parser() -> command.Parser:
     how.add_argument(
         "--scheduler", default="asha", choices=("asha", "hyperband", "median", "none"), help="early stopping"
     )
-    how.add_argument("--sampler", default="tpe", metavar="NAME", help="Optuna sampler: tpe, random, gp, cmaes or qmc")
+    how.add_argument("--sampler", default="tpe", choices=("tpe", "random", "gp", "cmaes", "qmc"), help="of Optuna")
     how.add_argument("--seed", type=command.non_negative_int, default=0, metavar="N", help="of everything random")
     how.add_argument(
         "--confirm",
