@@ -12,6 +12,7 @@ import torch
 from kdsearch import fingerprint
 from kdsearch.data import Dataset
 from kdsearch.job.prepare import Plan, Prepared, Say, trained
+from kdsearch.job.rivals import Rival, train_rival
 from kdsearch.models.layout import Layout
 from kdsearch.models.stgcn import CHANNELS
 from kdsearch.pruning.objective import planned, settings_of
@@ -46,10 +47,11 @@ def finish(prepared: Prepared, search: SearchResult, say: Say, command: str, sto
     for seed in seeds[1:]:
         prepared.students[seed] = trained(plan, "student", replace(plan.student, seed=seed), say)
     prepared.seconds["student_none"] = sum(c.seconds for c in prepared.students.values())
-    checkpoints = [_checkpoint(plan, run) for run in winner.runs]
+    checkpoints = [_checkpoint(plan, run, plan.start) for run in winner.runs]
+    rival = train_rival(prepared, winner, say, store_dir)
     best = min(range(len(seeds)), key=lambda i: winner.runs[i].score)
     save_checkpoint(plan.search.output / "checkpoints" / "best.pt", checkpoints[best])
-    document = _document(prepared, search, confirmed, checkpoints, command)
+    document = _document(prepared, search, confirmed, checkpoints, rival, command)
     write_best(plan.search.output / NAME, document)
     if store.update(Result.read(document, NAME), store_dir):
         say(f"store: the best so far for {plan.dataset.name}, kept in {store.path_of(plan.dataset.name, store_dir)}")
@@ -61,10 +63,10 @@ def _tell(say: Say, number: int, run: SeedRun) -> None:
     say(f"confirm: trial {number} with seed {run.seed}: {how}")
 
 
-def _checkpoint(plan: Plan, run: SeedRun) -> Checkpoint:
+def _checkpoint(plan: Plan, run: SeedRun, start: str) -> Checkpoint:
     layout = None if run.layout is None else Layout.from_plain(run.layout)
     return Checkpoint(
-        channels=CHANNELS[plan.start] if layout is None else layout.blocks,
+        channels=CHANNELS[start] if layout is None else layout.blocks,
         weights={name: torch.from_numpy(value) for name, value in run.weights.items()},
         dataset=plan.dataset.name,
         data=plan.dataset.fingerprint,
@@ -80,6 +82,7 @@ def _document(
     search: SearchResult,
     confirmed: list[Confirmed],
     checkpoints: list[Checkpoint],
+    rival: Rival | None,
     command: str,
 ) -> dict[str, Any]:
     plan, winner = prepared.plan, confirmed[0]
@@ -89,6 +92,8 @@ def _document(
     tests = [evaluate(network, dataset, "test", plan.device) for network in networks]
     seconds = {**prepared.seconds, "search": search.seconds, "trials": search.trial_seconds}
     seconds["confirm"] = sum(run.seconds for c in confirmed for run in c.runs)
+    if rival is not None:
+        seconds[rival.name] = sum(run.seconds for run in rival.confirmed.runs)
     return {
         "schema": SCHEMA,
         "dataset": dataset.name,
@@ -119,7 +124,7 @@ def _document(
         "confirmed": [
             {"trial": c.trial, "params": dict(c.params), "score": {"mean": c.mean, "std": c.std}} for c in confirmed
         ],
-        "baselines": _baselines(prepared),
+        "baselines": _baselines(prepared, rival),
         "warnings": prepared.warnings,
         "search": {
             "trials": search.wanted,
@@ -169,7 +174,7 @@ def _widths(checkpoint: Checkpoint) -> dict[str, Any]:
     return {"blocks": layout.blocks, "head": layout.head}
 
 
-def _baselines(prepared: Prepared) -> dict[str, Any]:
+def _baselines(prepared: Prepared, rival: Rival | None) -> dict[str, Any]:
     """Figures of what stands beside the winner, on validation and test days."""
     dataset, device = prepared.plan.dataset, prepared.plan.device
     rows: dict[str, Any] = {}
@@ -180,11 +185,16 @@ def _baselines(prepared: Prepared) -> dict[str, Any]:
     if prepared.start is not None and prepared.plan.start != "teacher":
         rows[prepared.plan.start] = _measured([prepared.start], dataset, device)
     rows["student_none"] = _measured(list(prepared.students.values()), dataset, device)
+    if rival is not None:
+        runs = [_checkpoint(prepared.plan, run, rival.start) for run in rival.confirmed.runs]
+        told = {"params": dict(rival.confirmed.params), "params_from": rival.source}
+        rows[rival.name] = {**_measured(runs, dataset, device), **told}
     return rows
 
 
 def _measured(checkpoints: list[Checkpoint], dataset: Dataset, device: str) -> dict[str, Any]:
     return {
+        "n_parameters": round(statistics.fmean(c.network(dataset).n_parameters() for c in checkpoints)),
         "validation": _spread(c.validation for c in checkpoints),
         "test": _spread(evaluate(c.network(dataset, device), dataset, "test", device) for c in checkpoints),
     }

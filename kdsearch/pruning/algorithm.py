@@ -21,7 +21,7 @@ from kdsearch.pruning.granularity import Granularity, granularity
 from kdsearch.pruning.importance import Importance, Statistics
 from kdsearch.pruning.schedule import Schedule, make_schedule
 from kdsearch.pruning.settings import PruneSettings
-from kdsearch.training.fit import Minibatch, Trainer
+from kdsearch.training.fit import Histograms, Minibatch, Trainer
 
 __all__ = ["Pruner", "Stage", "plan"]
 
@@ -198,6 +198,15 @@ class Pruner:
             found[f"pruning/{unit} {name}"] = float(width)
         for name, values in self.stages[-1].importance.items() if self.stages else ():
             found[f"pruning/importance {name}"] = values.total / values.count
+        return found
+
+    def histograms(self, after: int) -> Histograms:
+        """Importances of each layer at the stages done after so many minibatches."""
+        found: Histograms = {}
+        for stage in self.stages:
+            if stage.minibatch > after:
+                for name, values in stage.importance.items():
+                    found.setdefault(f"importance {name}", []).append((stage.minibatch, values.plain()))
         return found
 
     def state_dict(self) -> dict[str, Any]:

@@ -31,6 +31,11 @@ _BASELINES = {
     "base": "Base model",
     "student_none": "Student without KD",
 }
+# Of one result: what it must beat (Tables 7 and 8).
+_RIVALS = {
+    "student_kd": Label("Predetermined student ", "Predetermined student "),
+    "traditional": Label("Traditional pruning", "Traditional pruning"),
+}
 _SOURCE = Column("source", "Source")
 
 _COMMON = (
@@ -90,7 +95,7 @@ def comparison(results: Iterable[Result]) -> list[Table]:
     """Errors on the test days of the reference rows and of each student, one table a dataset.
 
     Rows: copy-last, ridge AR(12), teacher, base model, student without KD (each where a search measured it), then
-    every result.
+    every result, a pruned one after what it must beat.
     Columns: parameters, then MAPE (%), MAE and RMSE (mph) at each horizon, mean and deviation over the seeds.
     """
     tables = []
@@ -99,12 +104,18 @@ def comparison(results: Iterable[Result]) -> list[Table]:
         for name, label in _BASELINES.items():
             holder = next((r for r, _ in found if r.baselines.get(name)), None)
             if holder is not None:
-                parameters = holder.teacher.get("n_parameters") if name == "teacher" else None
-                if name == "student_none" and holder.prune is None:
+                parameters = holder.sizes.get(name)
+                if parameters is None and name == "teacher":  # sizes are newer than some stored results
+                    parameters = holder.teacher.get("n_parameters")
+                if parameters is None and name == "student_none" and holder.prune is None:
                     parameters = holder.n_parameters
                 rows.append({"models": label, "parameters": parameters, **holder.baselines[name]})
         for result, suffix in found:
             pruned = "" if result.prune is None else f", {result.prune:g}% pruned"
+            for name, rival in _RIVALS.items():
+                if name in result.baselines:
+                    model = rival + (_model(result, suffix) if name == "student_kd" else pruned)
+                    rows.append({"models": model, "parameters": result.sizes.get(name), **result.baselines[name]})
             student = Label("Student ", "Student ") + _model(result, suffix + pruned)
             rows.append({"models": student, "parameters": result.n_parameters, **result.test})
         columns = [Column("models", "Models"), Column("parameters", "Parameters", number=whole)]

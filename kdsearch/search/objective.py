@@ -12,7 +12,11 @@ __all__ = ["EpochReport", "Objective", "TrialRun"]
 
 
 class EpochReport(Protocol):
-    """One epoch of a trial; :class:`kdsearch.training.EpochReport` is one."""
+    """One epoch of a trial; :class:`kdsearch.training.EpochReport` is one.
+
+    It may also have ``histograms``: by name, a list of steps and the fields of a
+    :class:`kdsearch.pruning.importance.Statistics`.
+    """
 
     @property
     def epoch(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ class Report:
         total_seconds: of all epochs of the trial, also those before an interruption.
         error: one line where the trial raised; the epoch is then the last good one.
         traceback: end of the traceback of the error.
+        histograms: as in :class:`kdsearch.search.objective.EpochReport`.
         state: what the trial can be carried on from, where a checkpoint was due; the driver takes it out.
     """
 
@@ -42,6 +43,7 @@ class Report:
     error: str | None = None
     traceback: str | None = None
     state: bytes | None = field(default=None, repr=False)
+    histograms: Mapping[str, Sequence[tuple[int, Mapping[str, Any]]]] = field(default_factory=dict, repr=False)
 
 
 class Listener:

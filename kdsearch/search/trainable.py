@@ -127,6 +127,7 @@ class TrialActor(tune.Trainable):
             best_epoch=int(run.best_epoch),
             best_validation=_plain(run.best_validation),
             total_seconds=float(self._seconds),
+            histograms=getattr(found, "histograms", {}),
         )
 
     def _failure(self, error: Exception) -> Report:

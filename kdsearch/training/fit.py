@@ -46,6 +46,8 @@ class LossFunction(Protocol):
 # Windows' (day [B], start [B]) and inputs [B, n_his, N] -> what the loss reads of the teacher.
 Teacher = Callable[[Tensor, Tensor, Tensor], Any]
 
+Histograms = dict[str, list[tuple[int, dict[str, Any]]]]
+
 
 @dataclass
 class EpochReport:
@@ -59,6 +61,8 @@ class EpochReport:
             the epoch's end have names that begin with "pruning/".
         learning_rate: of this epoch.
         seconds: wall time of training and validation.
+        histograms: of the pruning stages done in this epoch, by name: minibatches done at each and what
+            :class:`kdsearch.pruning.importance.Statistics` holds, as plain values.
     """
 
     epoch: int
@@ -67,6 +71,7 @@ class EpochReport:
     losses: dict[str, float]
     learning_rate: float
     seconds: float
+    histograms: Histograms = field(default_factory=dict)
 
 
 @dataclass
@@ -108,6 +113,9 @@ class Pruning(Protocol):
 
     def figures(self) -> dict[str, float]:
         """How far it has come, by names that begin with "pruning/"."""
+
+    def histograms(self, after: int) -> Histograms:
+        """Of the stages done after so many minibatches (:attr:`EpochReport.histograms`)."""
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values to carry on from."""
@@ -215,9 +223,10 @@ class Trainer:
         else:
             validation = {}
         value = score(validation) if validation else math.nan
-        if self.pruning is not None:
-            losses |= self.pruning.figures()
         report = EpochReport(number, value, validation, losses, rate, time.perf_counter() - began)
+        if self.pruning is not None:
+            report.losses |= self.pruning.figures()
+            report.histograms = self.pruning.histograms(after=(number - 1) * self.updates_per_epoch)
         self.history.append(report)
         if value < self.best_score and (self.pruning is None or self.pruning.settled):
             self.best = report
