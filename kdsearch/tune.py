@@ -16,6 +16,7 @@ examples:
   python -m kdsearch.tune --dataset sensors.toml --trials 200 --time-budget 8h --gpus-per-trial 0.25
   python -m kdsearch.tune --dataset pemsd7 --loss ord --set batch_size=50 --confirm 5x5
   python -m kdsearch.tune --dataset pemsd7 --loss stcd --prune 97   a row of Table 3: prune the teacher by 97%
+  python -m kdsearch.tune --objective pareto --start base        the front of error and size, on the demo
   python -m kdsearch.tune --dataset pemsd7 --resume              carry on with runs/pemsd7-stcd
 """
 
@@ -51,6 +52,20 @@ def parser() -> command.Parser:
         type=command.percent,
         metavar="PERCENT",
         help="search the pruning of so many percent of all parameters: of the teacher above 90, else of the base model",
+    )
+    prune.add_argument(
+        "--objective",
+        default="score",
+        choices=("score", "pareto"),
+        help="pareto: search the percent too, for the front of validation score and cost",
+    )
+    prune.add_argument(
+        "--cost",
+        choices=("parameters", "latency"),
+        help="of the front: counted, or a measured forward pass (default: parameters)",
+    )
+    prune.add_argument(
+        "--start", choices=("teacher", "base"), help="network to prune (default: as --prune says; teacher for a front)"
     )
     prune.add_argument("--criterion", choices=("kdis", "taylor"), help="gradients of KD or task loss (default: kdis)")
     prune.add_argument(

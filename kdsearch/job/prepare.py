@@ -56,7 +56,17 @@ Say = Callable[[str], None]
 
 @dataclass
 class Plan:
-    """What the arguments amount to, checked, before anything is computed."""
+    """What the arguments amount to, checked, before anything is computed.
+
+    Attributes:
+        dataset, space, search, confirm: what is searched, how far, and how the best are confirmed.
+        student, teacher: how they are trained.
+        cache: folder of trained networks.
+        device: ``"cpu"`` or ``"cuda"``.
+        pruning: what all trials share of it; None for fresh students.
+        start: what a trial begins with: ``"student"``, fresh, or the trained ``"teacher"`` or ``"base"`` to be pruned.
+        cost: what a front weighs against the score; None for a search of the score alone.
+    """
 
     dataset: Dataset
     space: Space
@@ -67,11 +77,8 @@ class Plan:
     cache: Path
     device: str
     pruning: PruneSettings | None = None
-
-    @property
-    def start(self) -> str:
-        """What a trial begins with: ``"student"``, fresh, or the trained ``"teacher"`` or ``"base"`` to be pruned."""
-        return "student" if self.pruning is None else prunings.start_network(self.pruning.percent)
+    start: str = "student"
+    cost: str | None = None
 
     @property
     def seeds(self) -> list[int]:
@@ -90,6 +97,12 @@ class Plan:
         if self.pruning is not None:
             protocol["pruning"] = {"start": self.start, **prunings.shared(self.pruning)}
         return protocol
+
+    @property
+    def front_protocol(self) -> dict[str, Any]:
+        """The same for points of a front, whatever their percent."""
+        protocol = self.protocol
+        return {**protocol, "pruning": {**protocol.get("pruning", {}), "percent": None}}
 
 
 @dataclass
@@ -132,6 +145,8 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
     if settings.space is not None:
         _space(settings.space, settings)
     suffix = "" if settings.prune is None else f"-prune{settings.prune:g}"
+    front = settings.objective == "pareto"
+    suffix = "-pareto" if front else suffix
     output = settings.output or Path("runs") / f"{Path(settings.dataset).stem}-{settings.loss}{suffix}"
     limits = SearchSettings(
         output=output,
@@ -146,6 +161,7 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         seed=settings.seed,
         resume=settings.resume,
         address=settings.address,
+        objectives=2 if front else 1,
     )
     machine = local_machine()
     if settings.address is None:
@@ -155,6 +171,8 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
     dataset = load(settings.dataset, settings.data_dir)
     space = _space(settings.space or spaces.find(dataset.space), settings)
     check_settings(limits)  # imports Ray and Optuna: after what can be refused without them
+    if front and pruning is not None:
+        pruning = prunings.with_top_percent(pruning, space)
     defaults = space.defaults
     student = FitSettings(epochs=settings.epochs or defaults.epochs, seed=settings.seed)
     teacher = FitSettings(
@@ -172,6 +190,8 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         cache=settings.cache_dir or default_cache(),
         device="cuda" if machine.gpus and settings.gpus_per_trial != 0 else "cpu",
         pruning=pruning,
+        start=prunings.start_of(settings),
+        cost=(settings.cost or "parameters") if front else None,
     )
     identity = {
         "dataset": dataset.name,
@@ -181,8 +201,10 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
     grace = defaults.grace
     if pruning is not None:
         identity |= {"start": network_fingerprint(dataset, CHANNELS[plan.start], teacher), **prunings.shared(pruning)}
+        if plan.cost is not None:
+            identity["cost"] = plan.cost
         if search:
-            grace = max(grace, prunings.grace(dataset, space, pruning, student))
+            grace = max(grace, prunings.grace(dataset, space, pruning, plan.start, student))
     plan.search = replace(
         limits,
         trials=settings.trials or defaults.trials,
@@ -225,7 +247,7 @@ def prepare(plan: Plan, bank_memory: int | str, say: Say) -> Prepared:
     bank, live, seconds["bank"] = build_bank(plan, teacher, bank_memory, say)
     objective = build_objective(plan, bank, live, start)
     if plan.pruning is not None:
-        warnings += prunings.tell(dataset, plan.pruning, plan.search.grace, say)
+        warnings += prunings.tell(dataset, plan.pruning, plan.start, plan.search.grace, say, plan.cost is not None)
     if device == "cuda" and plan.search.gpus_per_trial == "auto":
         plan.search = replace(plan.search, peak_bytes=_peak_bytes(objective, plan.space))
     return Prepared(plan, teacher, {seed: student}, models, objective, start, seconds, warnings)
@@ -245,7 +267,7 @@ def build_objective(
     distillation = DistillationObjective(plan.dataset, plan.space.loss, plan.student, bank, live)
     if plan.pruning is None or start is None:
         return distillation
-    return PruningObjective(distillation, start, plan.pruning)
+    return PruningObjective(distillation, start, plan.pruning, plan.cost)
 
 
 def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoint:
@@ -295,7 +317,8 @@ def _span(seconds: float) -> str:
 
 
 def _space(path: Path, settings: JobSettings) -> Space:
-    return spaces.load(path, settings.loss, settings.prune).fix(settings.fixed)
+    start = prunings.start_of(settings) if settings.objective == "pareto" else None
+    return spaces.load(path, settings.loss, settings.prune, start=start).fix(settings.fixed)
 
 
 def _check_output(output: Path, resume: bool) -> None:

@@ -164,7 +164,11 @@ def _pruning(document: Mapping[str, Any]) -> dict[str, Any]:
     """What was pruned, as the command's arguments."""
     told = document["protocol"].get("pruning")
     names = ("criterion", "granularity", "finetune_loss", "unreachable")
-    return {} if told is None else {"prune": told["percent"], **{name: told[name] for name in names}}
+    return (
+        {}
+        if told is None
+        else {"prune": told["percent"], "start": told["start"], **{name: told[name] for name in names}}
+    )
 
 
 def _seeds(settings: TrainSettings, document: Mapping[str, Any] | None) -> list[int]:

@@ -59,6 +59,7 @@ class Result:
         seeds: those of the confirmation.
         baselines: figures on the test days of what stands beside it, by the names in `BASELINES`.
         sizes: parameters of the baselines that are networks, by the same names.
+        cost: of a point on a front: "parameters", "forward_ms"; else empty.
         fingerprint: "code", "data", "protocol" and perhaps "versions".
         search: its length ("trials", "epochs", ...).
         teacher: "n_parameters" and the like; may be empty.
@@ -77,6 +78,7 @@ class Result:
     search: dict[str, Any] = field(default_factory=dict)
     teacher: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -125,6 +127,7 @@ class Result:
             fingerprint=fingerprint,
             search=dict(get("search", Mapping, optional=True)),
             teacher=dict(get("teacher", Mapping, optional=True)),
+            cost={str(n): _number(v, f"{where}: cost.{n}") for n, v in get("cost", Mapping, optional=True).items()},
             sizes={
                 str(name): parts["n_parameters"]
                 for name, parts in get("baselines", Mapping, optional=True).items()
@@ -151,6 +154,7 @@ class Result:
                 for name, figures in self.baselines.items()
             },
             "teacher": self.teacher,
+            **({"cost": self.cost} if self.cost else {}),
             "search": {key: self.search[key] for key in ("trials", "epochs") if key in self.search},
             "fingerprint": self.fingerprint,
         }

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from kdsearch.results import paper
 from kdsearch.results.formats import Cell, Column, Label, Table, escape_tex, scientific, whole
 from kdsearch.results.result import Figure, Result
+from kdsearch.search.front import pareto_front
 
-__all__ = ["LOSSES", "best", "comparison", "table2", "table3"]
+__all__ = ["LOSSES", "best", "comparison", "front", "table2", "table3"]
 
 # Names as the paper prints them, in its order; the rest follow.
 LOSSES = {
@@ -156,6 +157,42 @@ def best(results: Iterable[Result]) -> list[Table]:
             *(Column(key, key.capitalize(), number=whole) for key in ("seeds", "trials", "epochs")),
         ]
         tables.append(Table("best", "Best configurations", _heading(dataset), columns, rows))
+    return tables
+
+
+def front(points: Iterable[Result]) -> list[Table]:
+    """The points of a front, smallest network first, one table a dataset: size, time, errors, hyperparameters.
+
+    ``on the front`` is false where another point is as good in score and in parameters and better in one.
+    """
+    tables = []
+    for dataset, found in _by_dataset(points):
+        ordered = sorted((r for r, _ in found), key=lambda r: (r.n_parameters, r.score))
+        best = pareto_front(ordered, lambda r: (r.score, float(r.n_parameters)))
+        rows: list[dict[str, Cell]] = [
+            {
+                "parameters": r.n_parameters,
+                "pruned": r.prune,
+                "forward_ms": r.cost.get("forward_ms"),
+                "score": r.validation["score"],
+                **{f"mae_{m}": r.test.get(f"mae_{m}") for m in _minutes([dict(r.test)])},
+                "front": any(r is other for other in best),
+                **r.params,
+            }
+            for r in ordered
+        ]
+        shown = {key for row in rows for key, cell in row.items() if cell is not None}
+        columns = [
+            Column("parameters", "Parameters", number=whole),
+            Column("pruned", "Pruned %", unit="%"),
+            Column("forward_ms", "Forward pass (ms)"),
+            Column("score", "Validation score (mph)", figure=True),
+            *(Column(f"mae_{m}", f"Test MAE {m} min", figure=True) for m in _minutes(rows)),
+            Column("front", "On the front"),
+            *(c for c in (*_COMMON, *_ALPHAS, *_further(found, (*_COMMON, *_ALPHAS))) if c.key in shown),
+        ]
+        title = "Front of validation score and size"
+        tables.append(Table("front", title, _heading(dataset), columns, rows))
     return tables
 
 

@@ -66,6 +66,10 @@ class TrialRun(Protocol):
         """Tensors of the best epoch, by name."""
 
     @property
+    def cost(self) -> float | None:
+        """What a search of two objectives weighs against the score; None before it is known, and in other searches."""
+
+    @property
     def layout(self) -> Mapping[str, Any] | None:
         """Shape of the network that the best weights are of, as plain values; None where every trial's is the same."""
 

@@ -138,6 +138,7 @@ class Trainer:
         teacher: gives what the loss reads of the teacher for a batch; ``None`` for losses that read nothing.
         device: where everything lives.
         pruning: takes weights away as training goes on; ``None`` leaves the network its shape.
+        cost: measures what :attr:`cost` gives.
     """
 
     def __init__(
@@ -149,7 +150,10 @@ class Trainer:
         teacher: Teacher | None = None,
         device: str | torch.device = "cpu",
         pruning: Pruning | None = None,
+        cost: Callable[[Trainer], float] | None = None,
     ) -> None:
+        self._measure = cost
+        self._cost: float | None = None
         self.device = torch.device(device)
         self.model = model.to(self.device)
         self.loss, self.settings, self.teacher, self.pruning = loss, settings, teacher, pruning
@@ -185,6 +189,15 @@ class Trainer:
     def best_validation(self) -> dict[str, float]:
         """The nine validation figures of the best epoch."""
         return self.best.validation if self.best else {}
+
+    @property
+    def cost(self) -> float | None:
+        """Of the network in its final shape, by the measure given, taken once; None before, and without a measure."""
+        if self._measure is None or (self.pruning is not None and not self.pruning.settled):
+            return None
+        if self._cost is None:
+            self._cost = float(self._measure(self))
+        return self._cost
 
     @property
     def layout(self) -> dict[str, Any] | None:
