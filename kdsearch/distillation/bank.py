@@ -29,7 +29,7 @@ __all__ = ["BankReader", "LiveTeacher", "TeacherBank", "bank_bytes"]
 Array = np.ndarray[Any, Any]
 
 # Time steps times nodes that the teacher passes at once: its widest tensors then take some hundred megabytes.
-_AT_ONCE = 1 << 18
+_AT_ONCE = 150_000
 # Numbers of one temporary while correlations are packed: 64 MB in float32.
 _CHUNK = 1 << 24
 
