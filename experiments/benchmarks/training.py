@@ -56,6 +56,7 @@ class Update:
         values = {h.name: h.default for h in losses.hyperparameters(loss)}
         self.loss = losses.build(loss, scale=losses.Scale(dataset.mean, dataset.std), **values)
         self.told, self.batch = told, batch
+        self.features = self.model.features  # a compiled one may stand here
         self.params = list(self.model.parameters())
         self.optimizer = TFRMSprop(self.params, lr=1e-3)
         self._order = torch.Generator().manual_seed(0)
@@ -71,7 +72,7 @@ class Update:
         x = self.windows.inputs(day, start)
         target, _ = self.windows.targets(day, start)
         told = None if self.told is None else self.told(day, start, x)
-        terms = self.loss(self.model.features(x.unsqueeze(-1)), told, target[:, 0])
+        terms = self.loss(self.features(x.unsqueeze(-1)), told, target[:, 0])
         self.optimizer.zero_grad(set_to_none=True)
         self.loss.backward(terms, self.params, scale=x.shape[0] * x.shape[2] / 2)
         self.optimizer.step()
