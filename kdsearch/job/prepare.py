@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,9 +13,11 @@ from kdsearch.command import Confirm
 from kdsearch.command import confirm as parse_confirm
 from kdsearch.data import Dataset, Windows, load
 from kdsearch.distillation import losses
-from kdsearch.distillation.bank import TeacherBank, bank_bytes
+from kdsearch.distillation.bank import TeacherBank
 from kdsearch.distillation.objective import DistillationObjective
+from kdsearch.distillation.sampled import Sampling
 from kdsearch.errors import UserError
+from kdsearch.job import bank as banks
 from kdsearch.job import pruning as prunings
 from kdsearch.job.settings import JobSettings
 from kdsearch.models.classical import CopyLast, RidgeAR
@@ -48,9 +49,6 @@ __all__ = [
     "trained",
 ]
 
-# A bank larger than this share of the memory that is free now is not built: the teacher then runs with every trial.
-_MEMORY_SHARE = 0.25
-
 Say = Callable[[str], None]
 
 
@@ -66,6 +64,7 @@ class Plan:
         pruning: what all trials share of it; None for fresh students.
         start: what a trial begins with: ``"student"``, fresh, or the trained ``"teacher"`` or ``"base"`` to be pruned.
         cost: what a front weighs against the score; None for a search of the score alone.
+        sampling: which node pairs the bank holds; None for all.
     """
 
     dataset: Dataset
@@ -79,6 +78,7 @@ class Plan:
     pruning: PruneSettings | None = None
     start: str = "student"
     cost: str | None = None
+    sampling: Sampling | None = None
 
     @property
     def seeds(self) -> list[int]:
@@ -96,7 +96,7 @@ class Plan:
         }
         if self.pruning is not None:
             protocol["pruning"] = {"start": self.start, **prunings.shared(self.pruning)}
-        return protocol
+        return protocol | banks.protocol_of(self.sampling)
 
     @property
     def front_protocol(self) -> dict[str, Any]:
@@ -192,11 +192,13 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         pruning=pruning,
         start=prunings.start_of(settings),
         cost=(settings.cost or "parameters") if front else None,
+        sampling=banks.choose_sampling(dataset, losses.get(settings.loss).NEEDS, settings.bank_memory, settings.seed),
     )
     identity = {
         "dataset": dataset.name,
         "data": dataset.fingerprint,
         "teacher": network_fingerprint(dataset, TEACHER, teacher),
+        **banks.protocol_of(plan.sampling),
     }
     grace = defaults.grace
     if pruning is not None:
@@ -359,29 +361,7 @@ def build_bank(
 ) -> tuple[TeacherBank | None, Checkpoint | None, float]:
     """What the plan's loss reads of the teacher: the bank, or the teacher where the bank would not fit; seconds."""
     needs = losses.get(plan.space.loss).NEEDS
-    if not needs.teacher:
-        return None, None, 0.0
-    began = time.perf_counter()
-    model = teacher.network(plan.dataset, plan.device)
-    size = bank_bytes(model, plan.dataset.split.train, plan.dataset.steps_per_day, needs)
-    allowed = int(memory) if memory != "auto" else int(_MEMORY_SHARE * _free_memory())
-    if size > allowed:
-        say(
-            f"teacher bank: {size / 1e9:.2f} GB exceed the {allowed / 1e9:.2f} GB allowed (--bank-memory); "
-            "the teacher runs with every trial instead, which is much slower"
-        )
-        return None, teacher, 0.0
-    bank = TeacherBank.build(model, Windows(plan.dataset, "train", plan.device).days, needs)
-    seconds = time.perf_counter() - began
-    say(f"teacher bank: {bank.n_bytes / 1e6:.0f} MB in {seconds:.1f} s")
-    return bank, None, seconds
-
-
-def _free_memory() -> int:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 8 << 30
+    return banks.build(plan.dataset, needs, teacher, plan.sampling, memory, plan.device, say)
 
 
 def _peak_bytes(objective: DistillationObjective | PruningObjective, space: Space) -> int:

@@ -16,6 +16,7 @@ from kdsearch.data import Dataset
 from kdsearch.data.catalog import KNOWN
 from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.errors import UserError
+from kdsearch.job.bank import recorded_sampling
 from kdsearch.job.prepare import Plan, Say, Told, build_bank, build_objective, check, start_of, trained
 from kdsearch.job.settings import JobSettings
 from kdsearch.models.layout import Layout
@@ -72,6 +73,7 @@ def run_training(settings: TrainSettings) -> int:
     _check(settings, document)
     plan = check(_job(settings, document), search=False)
     if document is not None:
+        plan.sampling = recorded_sampling(document["protocol"])
         _check_data(settings, document, plan.dataset)
     say = _Clock()
     output = settings.output or Path("runs") / f"{plan.dataset.name}-{settings.model}-{plan.space.loss}-train"

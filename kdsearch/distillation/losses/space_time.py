@@ -7,15 +7,12 @@ mean over its layers (reading).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from kdsearch.distillation.correlation import (
-    CorrelationRows,
-    spatial_correlation_loss,
-    temporal_correlation_loss,
-)
+from kdsearch.distillation.correlation import spatial_correlation_loss, temporal_correlation_loss
 from kdsearch.distillation.losses.base import Hyperparameter, Loss, LossTerms, Needs, prediction_of, run_length
 from kdsearch.distillation.losses.response import ALPHA1, observed_or_teacher
 from kdsearch.distillation.teacher_batch import TeacherBatch
@@ -44,8 +41,8 @@ class _Correlations(Loss):
         parts = {"response": response.detach(), "teacher_share": share}
         total, run = response, run_length(student.prediction)
         if self.needs.temporal_correlation:
-            theirs = teacher.temporal_correlation if isinstance(teacher, TeacherBatch) else teacher.temporal
-            temporal = _mean_over_layers(temporal_correlation_loss, student.temporal, theirs, run)
+            told = teacher.temporal_correlation if isinstance(teacher, TeacherBatch) else teacher.temporal
+            temporal = _mean_over_layers(temporal_correlation_loss, student.temporal, told, run)
             parts["temporal"] = temporal.detach()
             total = total + self.alpha3 * (1.0 - self.alpha2) * temporal
         if self.needs.spatial_correlation:
@@ -57,10 +54,7 @@ class _Correlations(Loss):
 
 
 def _mean_over_layers(
-    loss: Callable[[Tensor, Tensor | CorrelationRows, int], Tensor],
-    student: Sequence[Tensor],
-    teacher: Sequence[Tensor | CorrelationRows] | None,
-    run: int,
+    loss: Callable[[Tensor, Any, int], Tensor], student: Sequence[Tensor], teacher: Sequence[Any] | None, run: int
 ) -> Tensor:
     if teacher is None:
         raise ValueError("this loss reads correlations that the teacher's batch does not hold")

@@ -1,0 +1,79 @@
+"""``--bank-memory``: what trials are told of the teacher, and what a result says of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kdsearch.data import load
+from kdsearch.distillation import losses
+from kdsearch.distillation.bank import bank_bytes
+from kdsearch.job.bank import recorded_sampling
+from kdsearch.job.prepare import Plan, build_bank, build_objective, check
+from kdsearch.job.settings import JobSettings
+from kdsearch.models.stgcn import TEACHER
+from kdsearch.training.checkpoint import Checkpoint
+from kdsearch.training.network import new_network
+
+DEMO = load("demo")
+
+
+def whole(loss: str = "stcd") -> int:
+    return bank_bytes(new_network(DEMO, TEACHER, 0), DEMO.split.train, DEMO.steps_per_day, losses.get(loss).NEEDS)
+
+
+def planned(tmp_path: Path, memory: int | str, loss: str = "stcd", seed: int = 0) -> Plan:
+    return check(JobSettings(loss=loss, output=tmp_path / "run", bank_memory=memory, seed=seed), search=False)
+
+
+def untrained() -> Checkpoint:
+    weights = new_network(DEMO, TEACHER, 0).state_dict()
+    return Checkpoint(TEACHER, weights, DEMO.name, DEMO.fingerprint, 1, {"score": 1.0}, 0.0)
+
+
+def test_a_result_names_sampled_pairs_and_only_those(tmp_path):
+    everything, sampled, live = (planned(tmp_path, int(share * whole())) for share in (1.0, 0.85, 0.01))
+    assert sampled.sampling is not None
+    assert everything.sampling is None
+    # The teacher itself tells what a bank of all pairs tells: the results compare.
+    assert everything.protocol == live.protocol
+    assert everything.search.identity == live.search.identity
+    assert sampled.protocol != everything.protocol
+    assert sampled.search.identity != everything.search.identity
+    assert "bank-memory" in " ".join(sampled.search.identity)  # a refused resume names what to change
+    stored = json.loads(json.dumps(sampled.protocol))
+    assert recorded_sampling(stored) == sampled.sampling
+    assert recorded_sampling(everything.protocol) is None
+    assert planned(tmp_path, int(0.85 * whole()), seed=5).sampling != sampled.sampling
+
+
+@pytest.mark.parametrize("loss", ["tcd", "rd_l2", "none", "fitnet"])
+def test_losses_without_node_pairs_have_nothing_to_sample(tmp_path, loss):
+    assert planned(tmp_path, 1000, loss).sampling is None
+
+
+@pytest.mark.parametrize(
+    ("share", "says"),
+    [
+        (1.0, "teacher bank: all pairs, "),
+        (0.85, "teacher bank: sampled pairs, 48.3% of all at each time step (all: 0.01 GB), "),
+        (0.01, "the teacher runs with every trial instead"),
+    ],
+)
+def test_one_line_says_what_trials_are_told(tmp_path, share, says):
+    memory = int(share * whole())
+    plan = planned(tmp_path, memory)
+    lines: list[str] = []
+    bank, live, _ = build_bank(plan, untrained(), memory, lines.append)
+    assert len(lines) == 1
+    assert says in lines[0]
+    assert (bank is None) == (live is not None)
+    if bank is not None:
+        assert bank.n_bytes <= memory
+    # And a trial learns from it.
+    trainer = build_objective(plan, bank, live, None).trainer(plan.space.full(plan.space.known[0]), "cpu", 0)
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    trainer.rehearse()
+    assert any((a != b).any() for a, b in zip(before, trainer.model.parameters(), strict=True))
