@@ -34,6 +34,12 @@ def parser() -> command.Parser:
         "--dataset", default="demo", metavar="NAME|FILE", help="pemsd7, pemsd8, demo, or a TOML file that declares one"
     )
     what.add_argument("--loss", default="stcd", metavar="NAME", help="distillation loss")
+    what.add_argument(
+        "--recipe",
+        default="paper",
+        choices=("paper", "best"),
+        help="paper: one step ahead, as published; best: trained through its own nine-step forecast",
+    )
     what.add_argument("--space", type=Path, metavar="FILE", help="search space instead of the dataset's own")
     what.add_argument(
         "--set",

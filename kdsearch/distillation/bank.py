@@ -10,7 +10,7 @@ it keeps sampled node pairs (:mod:`kdsearch.distillation.sampled`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class TeacherBank:
         temporal, spatial: by layer, float16 features ``[D, S_l, N, C_l]``; None where no loss reads them.
         window_steps: ``T_l`` of the temporal and of the spatial layers.
         n_his: steps of a window.
+        rollout: float16 ``[D, S - n_his + 1, steps, N]``, forecasts fed back; None where one step is trained through.
     """
 
     prediction: Array
@@ -59,6 +60,7 @@ class TeacherBank:
     temporal: list[Array | None] = field(default_factory=list)
     spatial: list[Array | None] = field(default_factory=list)
     spatial_order: list[Array] = field(default_factory=list)
+    rollout: Array | None = None
 
     @classmethod
     @torch.no_grad()
@@ -121,12 +123,27 @@ class TeacherBank:
             orders,
         )
 
+    @torch.no_grad()
+    def with_rollout(self, teacher: STGCN, days: Tensor, steps: int) -> TeacherBank:
+        """The bank with the teacher's forecasts of ``steps`` steps from every window of ``days [D, S, N]``."""
+        n_days, length, n = days.shape
+        starts = length - self.n_his + 1
+        kept = np.empty((n_days, starts, steps, n), np.float16)
+        at_once = max(1, _AT_ONCE // (n * self.n_his))
+        for day in range(n_days):
+            windows = days[day].unfold(0, self.n_his, 1).transpose(1, 2)  # [starts, n_his, N]
+            for first in range(0, starts, at_once):
+                forecasts, _ = teacher.roll_out(windows[first : first + at_once], steps)
+                kept[day, first : first + at_once] = forecasts.half().cpu().numpy()
+        return replace(self, rollout=kept)
+
     @property
     def n_bytes(self) -> int:
         """Bytes of all arrays."""
         packed = [a for pair in (*self.temporal_correlation, *self.spatial_correlation) for a in pair]
         kept = [a for a in (*self.temporal, *self.spatial, *self.spatial_order) if a is not None]
-        return sum(a.nbytes for a in (self.prediction, *packed, *kept))
+        rolled = [] if self.rollout is None else [self.rollout]
+        return sum(a.nbytes for a in (self.prediction, *packed, *kept, *rolled))
 
 
 class BankReader:
@@ -145,6 +162,7 @@ class BankReader:
         self._temporal = [None if a is None else share(a).to(device) for a in bank.temporal]
         self._spatial = [None if a is None else share(a).to(device) for a in bank.spatial]
         self._temporal_steps, self._spatial_steps = temporal_steps, spatial_steps
+        self._rollout = None if bank.rollout is None else share(bank.rollout).to(device)
 
     def __call__(self, day: Tensor, start: Tensor, x: Tensor) -> TeacherBatch:
         """What the loss reads for runs of consecutive windows.
@@ -173,6 +191,7 @@ class BankReader:
             rows(self._sampled, SampledRows) or rows(self._spatial_correlation),
             features(self._temporal, self._temporal_steps),
             features(self._spatial, self._spatial_steps),
+            None if self._rollout is None else self._take(self._rollout, 1, day, start, 1)[:, 0].float(),
         )
 
     @staticmethod
@@ -182,32 +201,53 @@ class BankReader:
 
 
 class LiveTeacher:
-    """The teacher itself, run on every minibatch: for data whose bank would not fit."""
+    """The teacher itself, run on every minibatch: for data whose bank would not fit.
 
-    def __init__(self, teacher: STGCN, device: str | torch.device = "cpu") -> None:
-        self._teacher = teacher.to(device).eval()
+    Args:
+        teacher: trained.
+        device: where it runs.
+        steps: of its roll-out, if a student is trained through one.
+    """
+
+    def __init__(self, teacher: STGCN, device: str | torch.device = "cpu", steps: int = 1) -> None:
+        self._teacher, self._steps = teacher.to(device).eval(), steps
 
     @torch.no_grad()
     def __call__(self, day: Tensor, start: Tensor, x: Tensor) -> Features:
         """The teacher's features of the input ``x [B, n_his + run - 1, N]``, a part of the batch at a time."""
         at_once = max(1, _AT_ONCE // (x.shape[1] * x.shape[2]))
-        parts = [self._teacher.features(part.unsqueeze(-1)) for part in x.split(at_once)]
+        parts = [self._features(part) for part in x.split(at_once)]
         if len(parts) == 1:
             return parts[0]
         return Features(
             torch.cat([f.prediction for f in parts]),
             [torch.cat(layer) for layer in zip(*(f.temporal for f in parts), strict=True)],
             [torch.cat(layer) for layer in zip(*(f.spatial for f in parts), strict=True)],
+            torch.cat([f.rollout for f in parts if f.rollout is not None]) if self._steps > 1 else None,
         )
 
+    def _features(self, x: Tensor) -> Features:
+        if self._steps == 1:
+            return self._teacher.features(x.unsqueeze(-1))
+        forecasts, found = self._teacher.roll_out(x, self._steps)
+        found.rollout = forecasts
+        return found
 
-def bank_bytes(teacher: STGCN, n_days: int, steps_per_day: int, needs: Needs, sampling: Sampling | None = None) -> int:
+
+def bank_bytes(
+    teacher: STGCN,
+    n_days: int,
+    steps_per_day: int,
+    needs: Needs,
+    sampling: Sampling | None = None,
+    rollout_steps: int = 1,
+) -> int:
     """Size of the bank that :meth:`TeacherBank.build` would make, in bytes, without making it."""
     n = teacher.n_nodes
     temporal_steps, spatial_steps = _window_steps(teacher)
     margin = steps_per_day - teacher.n_his
     widths = [(c_mid, c_out) for _, c_mid, c_out in teacher.channels]
-    per_day = 4 * n * (margin + 1)
+    per_day = (4 + (2 * rollout_steps if rollout_steps > 1 else 0)) * n * (margin + 1)
     if needs.temporal_correlation:
         per_day += sum((margin + t) * (2 * (t - 1) * n + 4) for t in temporal_steps)
     if needs.spatial_correlation:

@@ -65,10 +65,12 @@ class DistillationObjective:
             seed=seed,
         )
         torch.manual_seed(seed)
-        loss = losses.build(self.loss, scale=losses.Scale(self.dataset.mean, self.dataset.std), **values)
+        loss = losses.build(
+            self.loss, scale=losses.Scale(self.dataset.mean, self.dataset.std), error=settings.error, **values
+        )
         told: BankReader | LiveTeacher | None = None
         if self.bank is not None:
             told = BankReader(self.bank, device)
         elif self.teacher is not None:
-            told = LiveTeacher(self.teacher.network(self.dataset), device)
+            told = LiveTeacher(self.teacher.network(self.dataset), device, settings.rollout_steps)
         return Trainer(model, self.dataset, loss, settings, told, device, pruning, cost)

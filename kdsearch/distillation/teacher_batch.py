@@ -22,6 +22,7 @@ class TeacherBatch:
         spatial_correlation: the same for the spatial layers, of all pairs or of sampled ones.
         temporal: features ``[B, T_l, N, C_l]`` of the temporal layers a loss asked for, None for the others.
         spatial: the same for the spatial layers.
+        rollout: z-scored forecasts ``[B, steps, N]`` of the teacher fed with its own, for training through a roll-out.
     """
 
     prediction: Tensor
@@ -29,3 +30,4 @@ class TeacherBatch:
     spatial_correlation: list[CorrelationRows] | list[SampledRows] | None = None
     temporal: list[Tensor | None] = field(default_factory=list)
     spatial: list[Tensor | None] = field(default_factory=list)
+    rollout: Tensor | None = None

@@ -59,6 +59,7 @@ def build(
     memory: int | str,
     device: str,
     say: Callable[[str], None],
+    steps: int = 1,
 ) -> tuple[TeacherBank | None, Checkpoint | None, float]:
     """The bank, or the teacher where no bank fits; and the seconds it took. Says in one line which.
 
@@ -71,12 +72,14 @@ def build(
             same.
         device: where the teacher runs.
         say: takes a line.
+        steps: of the roll-out that students are trained through.
     """
     if not needs.teacher:
         return None, None, 0.0
     began = time.perf_counter()
     model = teacher.network(dataset, device)
-    size = bank_bytes(model, dataset.split.train, dataset.steps_per_day, needs, sampling)
+    steps = steps if needs.prediction else 1
+    size = bank_bytes(model, dataset.split.train, dataset.steps_per_day, needs, sampling, steps)
     allowed = allowed_bytes(memory)
     if sampling is None and size > allowed:
         say(
@@ -84,7 +87,10 @@ def build(
             "the teacher runs with every trial instead, which is much slower"
         )
         return None, teacher, 0.0
-    bank = TeacherBank.build(model, Windows(dataset, "train", device).days, needs, sampling)
+    days = Windows(dataset, "train", device).days
+    bank = TeacherBank.build(model, days, needs, sampling)
+    if steps > 1:
+        bank = bank.with_rollout(model, days, steps)
     seconds = time.perf_counter() - began
     what = ""
     if sampling is not None:

@@ -32,6 +32,7 @@ from kdsearch.training.checkpoint import Checkpoint
 from kdsearch.training.evaluate import Forecaster, evaluate
 from kdsearch.training.fit import EpochReport
 from kdsearch.training.metrics import score
+from kdsearch.training.recipe import PAPER, with_recipe
 from kdsearch.training.reference import PROTOCOL, default_cache, train_once
 from kdsearch.training.reference import fingerprint as network_fingerprint
 from kdsearch.training.settings import FitSettings
@@ -65,6 +66,7 @@ class Plan:
         start: what a trial begins with: ``"student"``, fresh, or the trained ``"teacher"`` or ``"base"`` to be pruned.
         cost: what a front weighs against the score; None for a search of the score alone.
         sampling: which node pairs the bank holds; None for all.
+        recipe: how networks are trained.
     """
 
     dataset: Dataset
@@ -79,6 +81,7 @@ class Plan:
     start: str = "student"
     cost: str | None = None
     sampling: Sampling | None = None
+    recipe: str = PAPER
 
     @property
     def seeds(self) -> list[int]:
@@ -90,10 +93,12 @@ class Plan:
         """All that must agree for two results to compete."""
         protocol = {
             "version": PROTOCOL,
-            "student": {"channels": CHANNELS[self.start], **vars(replace(self.student, seed=0))},
-            "teacher": {"channels": TEACHER, **vars(self.teacher)},
+            "student": {"channels": CHANNELS[self.start], **replace(self.student, seed=0).plain()},
+            "teacher": {"channels": TEACHER, **self.teacher.plain()},
             "seeds": self.seeds,
         }
+        if self.recipe != PAPER:
+            protocol["recipe"] = self.recipe
         if self.pruning is not None:
             protocol["pruning"] = {"start": self.start, **prunings.shared(self.pruning)}
         return protocol | banks.protocol_of(self.sampling)
@@ -147,6 +152,7 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
     suffix = "" if settings.prune is None else f"-prune{settings.prune:g}"
     front = settings.objective == "pareto"
     suffix = "-pareto" if front else suffix
+    suffix += "" if settings.recipe == PAPER else f"-{settings.recipe}"
     output = settings.output or Path("runs") / f"{Path(settings.dataset).stem}-{settings.loss}{suffix}"
     limits = SearchSettings(
         output=output,
@@ -174,11 +180,20 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
     if front and pruning is not None:
         pruning = prunings.with_top_percent(pruning, space)
     defaults = space.defaults
-    student = FitSettings(epochs=settings.epochs or defaults.epochs, seed=settings.seed)
-    teacher = FitSettings(
-        epochs=settings.teacher_epochs or defaults.teacher_epochs or defaults.epochs,
-        run_length=settings.teacher_run_length or defaults.teacher_run_length,
-        seed=settings.seed,
+    student = with_recipe(FitSettings(epochs=settings.epochs or defaults.epochs, seed=settings.seed), settings.recipe)
+    run_length = settings.teacher_run_length or defaults.teacher_run_length
+    if run_length > 1 and student.rollout_steps > 1:
+        raise UserError(
+            f"--teacher-run-length {run_length}: --recipe {settings.recipe} trains through the roll-out of each window, "
+            "so windows are drawn alone: leave it out"
+        )
+    teacher = with_recipe(
+        FitSettings(
+            epochs=settings.teacher_epochs or defaults.teacher_epochs or defaults.epochs,
+            run_length=run_length,
+            seed=settings.seed,
+        ),
+        settings.recipe,
     )
     plan = Plan(
         dataset=dataset,
@@ -193,6 +208,7 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         start=prunings.start_of(settings),
         cost=(settings.cost or "parameters") if front else None,
         sampling=banks.choose_sampling(dataset, losses.get(settings.loss).NEEDS, settings.bank_memory, settings.seed),
+        recipe=settings.recipe,
     )
     identity = {
         "dataset": dataset.name,
@@ -200,6 +216,8 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         "teacher": network_fingerprint(dataset, TEACHER, teacher),
         **banks.protocol_of(plan.sampling),
     }
+    if plan.recipe != PAPER:
+        identity["recipe"] = plan.recipe
     grace = defaults.grace
     if pruning is not None:
         identity |= {"start": network_fingerprint(dataset, CHANNELS[plan.start], teacher), **prunings.shared(pruning)}
@@ -281,7 +299,7 @@ def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoin
         plan.dataset,
         name,
         channels,
-        losses.build("none"),
+        losses.build("none", error=settings.error),
         settings,
         plan.cache,
         plan.device,
@@ -361,7 +379,8 @@ def build_bank(
 ) -> tuple[TeacherBank | None, Checkpoint | None, float]:
     """What the plan's loss reads of the teacher: the bank, or the teacher where the bank would not fit; seconds."""
     needs = losses.get(plan.space.loss).NEEDS
-    return banks.build(plan.dataset, needs, teacher, plan.sampling, memory, plan.device, say)
+    steps = plan.student.rollout_steps
+    return banks.build(plan.dataset, needs, teacher, plan.sampling, memory, plan.device, say, steps)
 
 
 def _peak_bytes(objective: DistillationObjective | PruningObjective, space: Space) -> int:

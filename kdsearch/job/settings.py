@@ -28,6 +28,7 @@ class JobSettings:
         start: network that is pruned, ``"teacher"`` or ``"base"``; None: as the percent says.
         objective: ``"score"``, or ``"pareto"``: a front of validation score and cost, the percent searched too.
         cost: of a front: ``"parameters"`` or ``"latency"``; None for parameters.
+        recipe: how teacher and students are trained, see :mod:`kdsearch.training.recipe`.
         space: search space instead of the dataset's own.
         fixed: hyperparameters taken out of the search.
         data_dir: where the raw files lie.
@@ -59,6 +60,7 @@ class JobSettings:
     start: str | None = None
     objective: str = "score"
     cost: str | None = None
+    recipe: str = "paper"
     space: Path | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     data_dir: Path | None = None

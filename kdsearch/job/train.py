@@ -27,6 +27,7 @@ from kdsearch.results.files import write_json
 from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
 from kdsearch.training.evaluate import evaluate
 from kdsearch.training.fit import fit
+from kdsearch.training.recipe import PAPER
 
 __all__ = ["TrainSettings", "run_training"]
 
@@ -44,6 +45,7 @@ class TrainSettings:
         seeds: how many; None for those of ``params``, else 1.
         seed: the first of them.
         epochs, batch_size, learning_rate: of a training without ``params``.
+        recipe: how it is trained; None for that of ``params``, else the paper's.
         test: also measure on the test days.
         data_dir, cache_dir, output, bank_memory, teacher_epochs, teacher_run_length, device: see
             :class:`kdsearch.job.settings.JobSettings`.
@@ -57,6 +59,7 @@ class TrainSettings:
     seeds: int | None = None
     seed: int = 0
     epochs: int | None = None
+    recipe: str | None = None
     test: bool = False
     data_dir: Path | None = None
     cache_dir: Path | None = None
@@ -120,6 +123,11 @@ def _check(settings: TrainSettings, document: Mapping[str, Any] | None) -> None:
         return
     if settings.loss not in (None, document["loss"]):
         raise UserError(f"--loss {settings.loss}: {settings.params} holds the configuration of {document['loss']}")
+    if settings.recipe not in (None, document["protocol"].get("recipe", PAPER)):
+        raise UserError(
+            f"--recipe {settings.recipe}: {settings.params} was found with --recipe "
+            f"{document['protocol'].get('recipe', PAPER)}; leave the option out"
+        )
     if settings.fixed:
         raise UserError("--set and --params: give one of the two, the file holds every hyperparameter")
     if settings.dataset is None and document["dataset"] not in KNOWN:
@@ -146,6 +154,7 @@ def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSett
             fixed=settings.fixed,
             data_dir=settings.data_dir,
             epochs=settings.epochs,
+            recipe=settings.recipe or PAPER,
             cache_dir=settings.cache_dir,
         )
     protocol = document["protocol"]
@@ -158,6 +167,7 @@ def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSett
         seed=protocol["teacher"]["seed"],
         teacher_epochs=protocol["teacher"]["epochs"],
         teacher_run_length=protocol["teacher"]["run_length"],
+        recipe=protocol.get("recipe", PAPER),
         cache_dir=settings.cache_dir,
     )
 

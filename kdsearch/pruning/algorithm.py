@@ -150,7 +150,7 @@ class Pruner:
             return
         gradients: Sequence[Tensor | None]
         if self.settings.criterion == "taylor" and getattr(trainer.loss, "name", None) != _TASK:
-            gradients = trainer.gradients(losses.build(_TASK), batch)
+            gradients = trainer.gradients(losses.build(_TASK, error=trainer.settings.error), batch)
         else:
             gradients = [p.grad for p in trainer.model.parameters()]
         self._importance.add(trainer.model, gradients)
@@ -188,7 +188,7 @@ class Pruner:
     def _finetune(self, trainer: Trainer) -> None:
         """Lines 24 and 25: what the epochs that are left train with."""
         if self.settings.finetune_loss == "task":
-            trainer.loss, trainer.teacher = losses.build(_TASK), None
+            trainer.loss, trainer.teacher = losses.build(_TASK, error=trainer.settings.error), None
 
     def figures(self) -> dict[str, float]:
         """Parameters, their share, what is left of each layer, and its mean importance before the last stage."""

@@ -209,3 +209,35 @@ def test_a_day_in_parts_is_the_same_day(monkeypatch, sampling, at_once):
     torch.testing.assert_close(again.prediction, live.prediction)
     for kind in ("temporal", "spatial"):
         torch.testing.assert_close(getattr(again, kind), getattr(live, kind))
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_roll_out_is_the_teachers_own(live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Window after window through plain forward passes, each forecast fed back; in parts, to half precision."""
+    monkeypatch.setattr(bank_module, "_AT_ONCE", 12 * 5 * 7)
+    model = teacher()
+    told = (
+        LiveTeacher(model, steps=4)
+        if live
+        else BankReader(TeacherBank.build(model, WINDOWS.days, ALL).with_rollout(model, WINDOWS.days, 4))
+    )
+    day, start, x = drawn(1, 11, 3)
+    expected = []
+    seen = x.clone()
+    with torch.no_grad():
+        for _ in range(4):
+            expected.append(model(seen[:, -12:, :, None]))
+            seen = torch.cat((seen, expected[-1][:, None]), dim=1)
+    found = told(day, start, x)
+    assert found.rollout is not None
+    torch.testing.assert_close(
+        found.rollout, torch.stack(expected, dim=1), rtol=2**-11 if not live else 1e-5, atol=1e-4
+    )
+    torch.testing.assert_close(found.prediction, expected[0], rtol=1e-5, atol=1e-5)
+
+
+def test_bytes_of_a_bank_with_a_roll_out() -> None:
+    model = teacher()
+    bank = TeacherBank.build(model, WINDOWS.days, Needs(prediction=True)).with_rollout(model, WINDOWS.days, 9)
+    days, steps, _ = WINDOWS.days.shape
+    assert bank.n_bytes == bank_bytes(model, days, steps, Needs(prediction=True), rollout_steps=9)
