@@ -184,8 +184,8 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
     run_length = settings.teacher_run_length or defaults.teacher_run_length
     if run_length > 1 and student.rollout_steps > 1:
         raise UserError(
-            f"--teacher-run-length {run_length}: --recipe {settings.recipe} trains through the roll-out of each window, "
-            "so windows are drawn alone: leave it out"
+            f"--teacher-run-length {run_length}: --recipe {settings.recipe} trains through the roll-out of each "
+            "window, so windows are drawn alone: leave it out"
         )
     teacher = with_recipe(
         FitSettings(
