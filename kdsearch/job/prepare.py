@@ -171,7 +171,7 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         cache=settings.cache_dir or default_cache(),
         device="cuda" if machine.gpus and settings.gpus_per_trial != 0 else "cpu",
         pruning=pruning,
-        sampling=banks.choose_sampling(dataset, losses.get(settings.loss).NEEDS, settings.bank_memory, settings.seed),
+        sampling=_sampling(settings, dataset, output if search and settings.resume else None),
     )
     identity = {
         "dataset": dataset.name,
@@ -297,6 +297,17 @@ def _span(seconds: float) -> str:
 
 def _space(path: Path, settings: JobSettings) -> Space:
     return spaces.load(path, settings.loss, settings.prune).fix(settings.fixed)
+
+
+def _sampling(settings: JobSettings, dataset: Dataset, resumed: Path | None) -> Sampling | None:
+    """The pairs that the bank samples: those of the search that is resumed, whatever memory is free now."""
+    if resumed is not None:
+        from kdsearch.search.study import setup_of
+
+        began = setup_of(resumed)
+        if began:
+            return banks.recorded_sampling(began)
+    return banks.choose_sampling(dataset, losses.get(settings.loss).NEEDS, settings.bank_memory, settings.seed)
 
 
 def _check_output(output: Path, resume: bool) -> None:
