@@ -29,7 +29,8 @@ DOCUMENTS = [
     "search_spaces/README.md",
 ]
 COMMANDS = ("tune", "train", "export")
-MODULES = (*(f"kdsearch.{name}" for name in COMMANDS), "experiments.picture")
+EXPERIMENTS = ("experiments.picture", "experiments.benchmarks.scale", "experiments.benchmarks.gpu")
+MODULES = (*(f"kdsearch.{name}" for name in COMMANDS), *EXPERIMENTS)
 
 # How a docstring marks an interpretation of the paper.
 MARK = re.compile(r"(?<!\w)\(readings?[,:)]")
@@ -141,7 +142,8 @@ def test_options_are_all_described_and_no_others(name):
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_options_in_the_prose_exist(document):
     known = {option for name in COMMANDS for option in options(name)}
-    known |= {o for a in importlib.import_module("experiments.picture").parser()._actions for o in a.option_strings}
+    parsers = [importlib.import_module(name).parser() for name in EXPERIMENTS]
+    known |= {option for parser in parsers for action in parser._actions for option in action.option_strings}
     assert set(re.findall(r"(?<![-\w])--[a-z][a-z-]*", prose(document))) <= known | {"--logdir"}
 
 

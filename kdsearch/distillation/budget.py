@@ -11,7 +11,7 @@ __all__ = ["PAIRS", "SMALLEST_REACH", "sampling_for"]
 
 # Pairs of a time step that sampling aims at: as many as the 228 sensors of PeMSD7 have. A step of L_SCD then costs at
 # any N what it costs there. More would be no better: with the 5% of pairs that these are at 1026 sensors, the gradient
-# of L_SCD is off by 0.2%, where minibatches differ by 12% (experiments/benchmarks/RESULTS.md).
+# of L_SCD is off by 0.2%, where minibatches differ by 20% (experiments/benchmarks/RESULTS.md).
 PAIRS = 228 * 227 // 2
 
 # With each node's pairs with 4 that follow it, the gradient at 1026 sensors is off by 0.5%. Fewer are not sampled.

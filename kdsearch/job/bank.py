@@ -12,6 +12,7 @@ from kdsearch.distillation.bank import TeacherBank, bank_bytes
 from kdsearch.distillation.budget import sampling_for
 from kdsearch.distillation.losses import Needs
 from kdsearch.distillation.sampled import Sampling, n_sampled_pairs
+from kdsearch.errors import UserError
 from kdsearch.models.stgcn import TEACHER
 from kdsearch.training.checkpoint import Checkpoint
 from kdsearch.training.network import new_network
@@ -46,7 +47,7 @@ def protocol_of(sampling: Sampling | None) -> dict[str, Any]:
 
 
 def recorded_sampling(protocol: Mapping[str, Any]) -> Sampling | None:
-    """The sampling that a stored result's protocol names."""
+    """The sampling that the protocol of a stored result, or the identity of a search, names."""
     told = protocol.get(KEY)
     return None if told is None else Sampling(int(told["reach"]), int(told["seed"]))
 
@@ -73,6 +74,9 @@ def build(
         device: where the teacher runs.
         say: takes a line.
         steps: of the roll-out that students are trained through.
+
+    Raises:
+        UserError: the pairs that an earlier search sampled do not fit.
     """
     if not needs.teacher:
         return None, None, 0.0
@@ -87,6 +91,11 @@ def build(
             "the teacher runs with every trial instead, which is much slower"
         )
         return None, teacher, 0.0
+    if sampling is not None and size > (_free_memory() // 2 if memory == "auto" else allowed):
+        raise UserError(
+            f"--bank-memory: the sampled pairs that this began with take {size / 1e9:.2f} GB, which is more than there "
+            "is or was allowed: allow more, or run it where there is more memory"
+        )
     days = Windows(dataset, "train", device).days
     bank = TeacherBank.build(model, days, needs, sampling)
     if steps > 1:

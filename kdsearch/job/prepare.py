@@ -207,7 +207,7 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         pruning=pruning,
         start=prunings.start_of(settings),
         cost=(settings.cost or "parameters") if front else None,
-        sampling=banks.choose_sampling(dataset, losses.get(settings.loss).NEEDS, settings.bank_memory, settings.seed),
+        sampling=_sampling(settings, dataset, output if search and settings.resume else None),
         recipe=settings.recipe,
     )
     identity = {
@@ -339,6 +339,17 @@ def _span(seconds: float) -> str:
 def _space(path: Path, settings: JobSettings) -> Space:
     start = prunings.start_of(settings) if settings.objective == "pareto" else None
     return spaces.load(path, settings.loss, settings.prune, start=start).fix(settings.fixed)
+
+
+def _sampling(settings: JobSettings, dataset: Dataset, resumed: Path | None) -> Sampling | None:
+    """The pairs that the bank samples: those of the search that is resumed, whatever memory is free now."""
+    if resumed is not None:
+        from kdsearch.search.study import setup_of
+
+        began = setup_of(resumed)
+        if began:
+            return banks.recorded_sampling(began)
+    return banks.choose_sampling(dataset, losses.get(settings.loss).NEEDS, settings.bank_memory, settings.seed)
 
 
 def _check_output(output: Path, resume: bool) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "progress",
     "read_study",
     "report_score",
+    "setup_of",
 ]
 
 JOURNAL = "study.journal"
@@ -95,6 +96,15 @@ def read_study(output: Path) -> optuna.Study:
         return optuna.load_study(storage=_storage(path), study_name=STUDY)
     except KeyError as error:
         raise UserError(f"{path} holds no study of kdsearch") from error
+
+
+def setup_of(output: Path) -> dict[str, Any]:
+    """What the search in a folder began with; empty if there is none, or none that can be read yet."""
+    try:
+        found: dict[str, Any] = read_study(output).user_attrs.get(_SETUP, {})
+    except (UserError, ValueError, OSError):  # opening it to write mends what was cut off, or says what is wrong
+        return {}
+    return found
 
 
 def finish(trial: optuna.Trial, state: TrialState, report: Report | None, error: str | None = None) -> None:

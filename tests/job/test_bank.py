@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,13 @@ import pytest
 from kdsearch.data import load
 from kdsearch.distillation import losses
 from kdsearch.distillation.bank import bank_bytes
+from kdsearch.errors import UserError
 from kdsearch.job.bank import recorded_sampling
 from kdsearch.job.prepare import Plan, build_bank, build_objective, check
 from kdsearch.job.settings import JobSettings
 from kdsearch.models.stgcn import TEACHER
+from kdsearch.search.runner import check_resume
+from kdsearch.search.study import open_study
 from kdsearch.training.checkpoint import Checkpoint
 from kdsearch.training.network import new_network
 
@@ -77,3 +81,26 @@ def test_one_line_says_what_trials_are_told(tmp_path, share, says):
     before = [p.detach().clone() for p in trainer.model.parameters()]
     trainer.rehearse()
     assert any((a != b).any() for a, b in zip(before, trainer.model.parameters(), strict=True))
+
+
+def test_a_resumed_search_keeps_its_pairs_whatever_memory_is_free(tmp_path):
+    """Free memory differs from day to day, and a search that is carried on must not notice."""
+    ample, scarce = whole(), int(0.85 * whole())
+    for first, then in ((scarce, ample), (ample, scarce)):
+        output = tmp_path / str(first)
+        settings = JobSettings(output=output, bank_memory=first)
+        began = check(settings)
+        check_resume(began.space, began.search)  # nothing is there yet
+        open_study(output, began.search.setup(began.space), resume=False)
+        resumed = check(replace(settings, bank_memory=then, resume=True))
+        assert resumed.sampling == began.sampling
+        assert (began.sampling is None) == (first == ample)
+        check_resume(resumed.space, resumed.search)
+        # A new search of its own takes what the memory allows.
+        assert check(replace(settings, output=tmp_path / "new", bank_memory=then)).sampling != began.sampling
+
+
+def test_pairs_that_do_not_fit_any_more_are_refused(tmp_path):
+    plan = planned(tmp_path, int(0.85 * whole()))
+    with pytest.raises(UserError, match="--bank-memory"):
+        build_bank(plan, untrained(), 1000, print)
