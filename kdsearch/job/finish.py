@@ -11,7 +11,8 @@ import torch
 
 from kdsearch import fingerprint
 from kdsearch.data import Dataset
-from kdsearch.job.prepare import Plan, Prepared, Say, trained
+from kdsearch.job.plan import Plan
+from kdsearch.job.prepare import Prepared, Say, trained
 from kdsearch.job.rivals import Rival, train_rival
 from kdsearch.models.layout import Layout
 from kdsearch.models.stgcn import CHANNELS

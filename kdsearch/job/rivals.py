@@ -15,7 +15,8 @@ from typing import Any
 
 from kdsearch.distillation.losses import hyperparameters
 from kdsearch.distillation.objective import TRAINING_PARAMS, DistillationObjective
-from kdsearch.job.prepare import Plan, Prepared, Say
+from kdsearch.job.plan import Plan
+from kdsearch.job.prepare import Prepared, Say
 from kdsearch.pruning.objective import PARAMS, PruningObjective
 from kdsearch.results import store
 from kdsearch.search import space as spaces

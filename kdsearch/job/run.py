@@ -6,7 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from kdsearch.job.prepare import Plan, check, prepare
+from kdsearch.job.plan import Plan, check
+from kdsearch.job.prepare import prepare
 from kdsearch.job.settings import JobSettings
 
 __all__ = ["run_job"]

@@ -17,7 +17,8 @@ from kdsearch.data.catalog import KNOWN
 from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.errors import UserError
 from kdsearch.job.bank import recorded_sampling
-from kdsearch.job.prepare import Plan, Say, Told, build_bank, build_objective, check, start_of, trained
+from kdsearch.job.plan import Plan, check
+from kdsearch.job.prepare import Say, Told, build_bank, build_objective, start_of, trained
 from kdsearch.job.settings import JobSettings
 from kdsearch.models.layout import Layout
 from kdsearch.models.stgcn import CHANNELS

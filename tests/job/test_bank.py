@@ -13,7 +13,8 @@ from kdsearch.distillation import losses
 from kdsearch.distillation.bank import bank_bytes
 from kdsearch.errors import UserError
 from kdsearch.job.bank import recorded_sampling
-from kdsearch.job.prepare import Plan, build_bank, build_objective, check
+from kdsearch.job.plan import Plan, check
+from kdsearch.job.prepare import build_bank, build_objective
 from kdsearch.job.settings import JobSettings
 from kdsearch.models.stgcn import TEACHER
 from kdsearch.search.runner import check_resume
