@@ -29,7 +29,12 @@ DOCUMENTS = [
     "search_spaces/README.md",
 ]
 COMMANDS = ("tune", "train", "export")
-EXPERIMENTS = ("experiments.picture", "experiments.benchmarks.scale", "experiments.benchmarks.gpu")
+EXPERIMENTS = (
+    "experiments.picture",
+    "experiments.benchmarks.forward",
+    "experiments.benchmarks.scale",
+    "experiments.benchmarks.gpu",
+)
 MODULES = (*(f"kdsearch.{name}" for name in COMMANDS), *EXPERIMENTS)
 
 # How a docstring marks an interpretation of the paper.
