@@ -37,7 +37,7 @@ def parser() -> command.Parser:
     p.add_argument("--epochs", type=command.positive_int, default=12, metavar="N", help="of a full trial")
     p.add_argument("--grace", type=command.positive_int, default=2, metavar="N", help="first rung of kdsearch")
     p.add_argument("--reduction", type=command.positive_int, default=3, metavar="N", help="of kdsearch's rungs")
-    p.add_argument("--dataset", default="experiments/datasets/pemsd7-20.toml", metavar="NAME|FILE")
+    p.add_argument("--dataset", default="experiments/benchmarks/search/pemsd7-20-short.toml", metavar="NAME|FILE")
     p.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie")
     p.add_argument("--teacher-epochs", type=command.positive_int, default=5, metavar="N")
     p.add_argument("--syne-tune-python", default=sys.executable, metavar="PATH", help="a Python that has Syne Tune")
