@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 from argparse import Namespace
@@ -173,12 +174,21 @@ def _report(args: Namespace, output: Path, names: list[str], absent: list[str]) 
     if args.json:
         known = {str(seed): score for seed, score in curves.best_known(runs).items()}
         document = {"setup": setup, "best_known": known, "methods": figures, "not_installed": absent}
-        print(json.dumps(document, indent=2, default=str, allow_nan=True))
+        print(json.dumps(_finite(document), indent=2))
     else:
         print(curves.table(figures, labels, budget))
         for name in absent:
             print(f"\n{labels[name]}: not installed")
     return 0
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what is infinite, which JSON does not know."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _draw(file: Path, runs: list[curves.Run], labels: dict[str, str], setup: dict[str, Any]) -> None:

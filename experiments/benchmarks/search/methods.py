@@ -105,9 +105,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        if _wait(process, _KILL_S) is not None and number is signal.SIGTERM:
-            continue
-    process.wait()
+        _wait(process, _KILL_S)
 
 
 def _environment() -> dict[str, str]:
