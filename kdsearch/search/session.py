@@ -24,7 +24,6 @@ ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # workers stay where the driver is: no relative path breaks
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_worker_niceness": "0",  # with Ray's 15 whatever else runs here would starve the trials
-    "RAY_preload_python_modules": "kdsearch.search.trainable",  # while Ray is still starting
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # 3.4 ms a report and five files a trial

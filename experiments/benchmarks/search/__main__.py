@@ -34,7 +34,7 @@ def parser() -> command.Parser:
     p.add_argument("--output", type=Path, default=Path("runs/search-benchmark"), metavar="DIR", help="logs and results")
     p.add_argument("--methods", default=",".join(METHODS), metavar="A,B", help=f"among {', '.join(METHODS)}")
     p.add_argument("--seeds", default="0,1,2", metavar="S,S", help="one search of each method a seed (default: 0,1,2)")
-    p.add_argument("--budget", type=command.duration, default=90.0, metavar="T", help="wall time of a search")
+    p.add_argument("--budget", type=command.duration, default=75.0, metavar="T", help="wall time of a search")
     p.add_argument("--epochs", type=command.positive_int, default=12, metavar="N", help="of a full trial")
     p.add_argument("--grace", type=command.positive_int, default=2, metavar="N", help="first rung of kdsearch")
     p.add_argument("--reduction", type=command.positive_int, default=3, metavar="N", help="of kdsearch's rungs")
@@ -91,8 +91,8 @@ def _run_missing(args: Namespace, output: Path, names: list[str], seeds: list[in
         )
     pythons = {"syne_tune": args.syne_tune_python}
     there = [n for n in names if installed(METHODS[n], pythons.get(n, sys.executable))]
-    for number, seed in enumerate(seeds):
-        turn = number % len(there) if there else 0
+    for seed in seeds:
+        turn = seed % len(there) if there else 0
         for name in [*there[turn:], *there[:turn]]:
             done = output / f"{name}-{seed}.done.json"
             if done.is_file():
