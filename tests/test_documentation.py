@@ -144,7 +144,8 @@ def test_options_are_all_described_and_no_others(name):
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_options_in_the_prose_exist(document):
     known = {option for name in COMMANDS for option in options(name)}
-    known |= {o for a in importlib.import_module("experiments.picture", "experiments.benchmarks.search").parser()._actions for o in a.option_strings}
+    for name in ("experiments.picture", "experiments.benchmarks.search.__main__"):
+        known |= {o for a in importlib.import_module(name).parser()._actions for o in a.option_strings}
     assert set(re.findall(r"(?<![-\w])--[a-z][a-z-]*", prose(document))) <= known | {"--logdir"}
 
 
