@@ -36,7 +36,7 @@ def parser() -> command.Parser:
     p.add_argument("--seeds", default="0,1,2", metavar="S,S", help="one search of each method a seed (default: 0,1,2)")
     p.add_argument("--budget", type=command.duration, default=75.0, metavar="T", help="wall time of a search")
     p.add_argument("--epochs", type=command.positive_int, default=12, metavar="N", help="of a full trial")
-    p.add_argument("--grace", type=command.positive_int, default=2, metavar="N", help="first rung of kdsearch")
+    p.add_argument("--grace", type=command.positive_int, default=1, metavar="N", help="first rung of kdsearch")
     p.add_argument("--reduction", type=command.positive_int, default=3, metavar="N", help="of kdsearch's rungs")
     p.add_argument("--dataset", default="experiments/benchmarks/search/pemsd7-20-short.toml", metavar="NAME|FILE")
     p.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie")
