@@ -16,6 +16,7 @@ __all__ = ["draw"]
 # Okabe and Ito's palette, told apart by colour-blind readers; each line has its own dashes too.
 LOOKS: Mapping[str, tuple[str, Any, float]] = {
     "ours": ("#D55E00", "solid", 2.6),
+    "ours_gp": ("#E69F00", (0, (8, 1.2)), 2.6),
     "optuna": ("#0072B2", (0, (6, 2)), 1.8),
     "ray": ("#009E73", (0, (6, 2, 1, 2)), 1.8),
     "syne_tune": ("#CC79A7", (0, (1, 1.2)), 2.2),
@@ -59,7 +60,7 @@ def draw(runs: Sequence[Run], labels: Mapping[str, str], budget_s: float, title:
                 linestyle=dashes,
                 linewidth=width,
                 label=labels.get(name, name),
-                zorder=4 if name == "ours" else 3,
+                zorder=4 if name.startswith("ours") else 3,
             )
             ends = [run.best for run in runs if run.method == name and math.isfinite(run.best)]
             shown += ends + [v for v in middle[len(grid) // 3 :] if math.isfinite(v)]

@@ -32,19 +32,22 @@ class Method:
         label: in tables and pictures.
         module: started with ``python -m``; takes the file of a task.
         package: it cannot run without, beside what kdsearch needs.
+        arguments: of the module, after the file.
     """
 
     name: str
     label: str
     module: str
     package: str | None = None
+    arguments: tuple[str, ...] = ()
 
 
 _HERE = "experiments.benchmarks.search"
 METHODS: Mapping[str, Method] = {
     m.name: m
     for m in (
-        Method("ours", "kdsearch", f"{_HERE}.ours"),
+        Method("ours", "kdsearch, TPE + ASHA", f"{_HERE}.ours", arguments=("tpe",)),
+        Method("ours_gp", "kdsearch, GP + ASHA", f"{_HERE}.ours", arguments=("gp",)),
         Method("random", "random search", f"{_HERE}.random_search"),
         Method("optuna", "Optuna, TPE + median", f"{_HERE}.plain_optuna"),
         Method("ray", "Ray Tune, Optuna + ASHA", f"{_HERE}.stock_ray"),
@@ -79,7 +82,7 @@ def run(method: Method, task: Task, folder: Path, python: str = sys.executable) 
         task = replace(task, started=time.time())
         task.write(file)
         process = subprocess.Popen(
-            [python, "-m", method.module, str(file)],
+            [python, "-m", method.module, str(file), *method.arguments],
             stdout=printed,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""kdsearch itself: TPE, its ASHA, and Ray Tune below, by the call that ``kdsearch.tune`` makes."""
+"""kdsearch itself, with one of its samplers and its ASHA, by the call that ``kdsearch.tune`` makes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["main"]
 _TRIALS = 10_000
 
 
-def main(file: str) -> None:
+def main(file: str, sampler: str) -> None:
     """Search until the budget is spent."""
     from kdsearch.search.runner import run_search
     from kdsearch.search.settings import SearchSettings
@@ -28,6 +28,7 @@ def main(file: str) -> None:
         concurrency=task.workers,
         gpus_per_trial=0,
         time_budget_s=task.remaining,
+        sampler=sampler,
         seed=task.seed,
         grace=task.grace,
         reduction=task.reduction,
@@ -36,4 +37,4 @@ def main(file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
