@@ -22,6 +22,7 @@ from kdsearch.command import suggestion
 from kdsearch.errors import UserError
 from kdsearch.search.report import Report
 from kdsearch.search.space import Parameter, Space
+from kdsearch.search.stopped import WithStopped
 from kdsearch.search.study import finish, progress, report_score
 
 __all__ = ["SAMPLERS", "StudySearcher", "check_sampler"]
@@ -36,6 +37,8 @@ SAMPLERS: Mapping[str, tuple[str, ...]] = {
 }
 # These have no state but the study's trials, so each suggestion can have its own seed.
 _STATELESS = ("tpe", "random", "gp")
+# Trials drawn at random before the Gaussian process is asked.
+_GP_STARTUP = 8
 
 OnEnd = Callable[[int, TrialState, Mapping[str, Any], Report | None, str | None], None]
 
@@ -60,7 +63,7 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     if name == "random":
         return RandomSampler(seed=seed)
     if name == "gp":
-        return GPSampler(seed=seed)
+        return WithStopped(GPSampler(seed=seed, n_startup_trials=_GP_STARTUP), seed)
     if name == "cmaes":
         return CmaEsSampler(seed=seed, warn_independent_sampling=False)
     with warnings.catch_warnings():
