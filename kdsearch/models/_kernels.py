@@ -134,7 +134,8 @@ def norm_forward(x: Array, gamma: Array, beta: Array, out: Array, stats: Array, 
                 d = row[i] - mean
                 part += d * d
             total += part
-        rstd = np.float32(1.0 / np.sqrt(total / count + 1e-6))
+        # An overflow is a network that diverged: it must show, not be scaled to zero.
+        rstd = np.float32(np.nan if np.isinf(total) else 1.0 / np.sqrt(total / count + 1e-6))
         stats[r, 0], stats[r, 1] = mean, rstd
         for c in range(channels):
             row, found = x[c, r], out[c, r]
