@@ -1,25 +1,18 @@
-"""CPU kernels of the correlation losses, compiled by Numba on first use.
+"""CPU kernels of the correlation losses, compiled by Numba on first use and run by :func:`kdsearch.rows.each_row`.
 
-Plain Python functions over NumPy arrays, each visiting a range of rows so that the caller spreads rows over threads
-(they run without the GIL). Features are ``[row, C, N]``, so the innermost loops run over nodes and vectorise. A pair
+Features are ``[row, C, N]``, so the innermost loops run over nodes and vectorise. A pair
 ``i < j`` is visited once and gives both its loss and its gradient; nothing larger than one row is written.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import torch
 
-__all__ = ["each_row", "graph_pass", "spatial_distances", "spatial_pass", "temporal_pass", "usable"]
+from kdsearch.rows import each_row, usable
+
+__all__ = ["each_row", "graph_pass", "spatial_distances", "spatial_pass", "spatial_pass_2", "temporal_pass", "usable"]
 
 Array = np.ndarray[Any, Any]
 
@@ -53,27 +46,6 @@ def spatial_pass(
         for i in range(n - 1):
             pairs = n - 1 - i
             known = q[base : base + pairs]
-            if n_channels == 2:  # the student of Table 1: one loop, a third less time
-                here, here_2 = x[r, 0, i], x[r, 1, i]
-                others, others_2 = x[r, 0, i + 1 :], x[r, 1, i + 1 :]
-                theirs, theirs_2 = grad[r, 0, i + 1 :], grad[r, 1, i + 1 :]
-                part, mine, mine_2 = zero, zero, zero
-                for k in range(pairs):
-                    d, d_2 = here - others[k], here_2 - others_2[k]
-                    e = (abs(d) + abs(d_2)) * share - np.float32(known[k]) * unit
-                    part += e * e
-                    e *= slope
-                    v = e if d > zero else (-e if d < zero else zero)
-                    v_2 = e if d_2 > zero else (-e if d_2 < zero else zero)
-                    theirs[k] -= v
-                    theirs_2[k] -= v_2
-                    mine += v
-                    mine_2 += v_2
-                total += part
-                grad[r, 0, i] += mine
-                grad[r, 1, i] += mine_2
-                base += pairs
-                continue
             for k in range(pairs):
                 error[k] = zero
             for c in range(n_channels):
@@ -99,6 +71,130 @@ def spatial_pass(
                     mine += v
                 grad[r, c, i] += mine
             base += pairs
+        sums[r] = total * weight[r]
+
+
+def spatial_pass_2(
+    x: Array, values: Array, rows: Array, scale: Array, weight: Array, sums: Array, grad: Array, first: int, last: int
+) -> None:
+    """:func:`spatial_pass` for the two channels of Table 1's student.
+
+    Four nodes meet all later ones at once, so what belongs to the later node is read and written once for four pairs.
+    Channels are halved on the way in, the slope is multiplied in on the way out.
+
+    Args:
+        x: as there, ``[R, 2, N]``.
+        values: as there.
+        rows: as there.
+        scale: as there.
+        weight: as there.
+        sums: as there.
+        grad: as there.
+        first: first row.
+        last: one past the last row.
+    """
+    n = x.shape[2]
+    zero, half = np.float32(0.0), np.float32(0.5)
+    f, f_2 = np.empty(n, np.float32), np.empty(n, np.float32)
+    g, g_2 = np.empty(n, np.float32), np.empty(n, np.float32)
+    for r in range(first, last):
+        q = values[rows[r]]
+        unit = np.float32(scale[rows[r]])
+        for k in range(n):
+            f[k], f_2[k] = half * x[r, 0, k], half * x[r, 1, k]
+            g[k], g_2[k] = zero, zero
+        total = np.float64(0.0)
+        base = 0
+        i = 0
+        while i < n - 1:
+            tile = 4 if i + 4 < n else 1
+            inner = n if tile == 1 else i + 4
+            # Pairs within the four, or the last few nodes one by one.
+            for j in range(i, i + tile):
+                at = base + (j - i) * (n - 1 - i) - (j - i) * (j - i - 1) // 2 - j - 1
+                for k in range(j + 1, inner):
+                    d, d_2 = f[j] - f[k], f_2[j] - f_2[k]
+                    e = abs(d) + abs(d_2) - np.float32(q[at + k]) * unit
+                    total += e * e
+                    v = e if d > zero else (-e if d < zero else zero)
+                    v_2 = e if d_2 > zero else (-e if d_2 < zero else zero)
+                    g[j] += v
+                    g[k] -= v
+                    g_2[j] += v_2
+                    g_2[k] -= v_2
+            if tile == 1:
+                base += n - 1 - i
+                i += 1
+                continue
+            later = n - inner
+            others, others_2, theirs, theirs_2 = f[inner:], f_2[inner:], g[inner:], g_2[inner:]
+            start = base + 3
+            known_a = q[start : start + later]
+            start += n - 1 - i - 1
+            known_b = q[start : start + later]
+            start += n - 1 - i - 2
+            known_c = q[start : start + later]
+            start += n - 1 - i - 3
+            known_d = q[start : start + later]
+            a, b, c, d_ = f[i], f[i + 1], f[i + 2], f[i + 3]
+            a_2, b_2, c_2, d_2_ = f_2[i], f_2[i + 1], f_2[i + 2], f_2[i + 3]
+            part, part_2 = zero, zero
+            g_a, g_b, g_c, g_d = zero, zero, zero, zero
+            g_a2, g_b2, g_c2, g_d2 = zero, zero, zero, zero
+            for k in range(later):
+                other, other_2 = others[k], others_2[k]
+                d, d_2 = a - other, a_2 - other_2
+                e = abs(d) + abs(d_2) - np.float32(known_a[k]) * unit
+                part += e * e
+                v = e if d > zero else (-e if d < zero else zero)
+                v_2 = e if d_2 > zero else (-e if d_2 < zero else zero)
+                g_a += v
+                g_a2 += v_2
+                push, push_2 = v, v_2
+                d, d_2 = b - other, b_2 - other_2
+                e = abs(d) + abs(d_2) - np.float32(known_b[k]) * unit
+                part_2 += e * e
+                v = e if d > zero else (-e if d < zero else zero)
+                v_2 = e if d_2 > zero else (-e if d_2 < zero else zero)
+                g_b += v
+                g_b2 += v_2
+                push += v
+                push_2 += v_2
+                d, d_2 = c - other, c_2 - other_2
+                e = abs(d) + abs(d_2) - np.float32(known_c[k]) * unit
+                part += e * e
+                v = e if d > zero else (-e if d < zero else zero)
+                v_2 = e if d_2 > zero else (-e if d_2 < zero else zero)
+                g_c += v
+                g_c2 += v_2
+                push += v
+                push_2 += v_2
+                d, d_2 = d_ - other, d_2_ - other_2
+                e = abs(d) + abs(d_2) - np.float32(known_d[k]) * unit
+                part_2 += e * e
+                v = e if d > zero else (-e if d < zero else zero)
+                v_2 = e if d_2 > zero else (-e if d_2 < zero else zero)
+                g_d += v
+                g_d2 += v_2
+                push += v
+                push_2 += v_2
+                theirs[k] -= push
+                theirs_2[k] -= push_2
+            total += part
+            total += part_2
+            g[i] += g_a
+            g[i + 1] += g_b
+            g[i + 2] += g_c
+            g[i + 3] += g_d
+            g_2[i] += g_a2
+            g_2[i + 1] += g_b2
+            g_2[i + 2] += g_c2
+            g_2[i + 3] += g_d2
+            base += 4 * (n - 1 - i) - 6
+            i += 4
+        slope = np.float32(weight[r])
+        for k in range(n):
+            grad[r, 0, k], grad[r, 1, k] = slope * g[k], slope * g_2[k]
         sums[r] = total * weight[r]
 
 
@@ -250,53 +346,3 @@ def graph_pass(x: Array, y: Array, sums: Array, grad: Array, first: int, last: i
                     own += v
                 grad[b, c, i] += own
             base += m - 1 - i
-
-
-@cache
-def _available() -> bool:
-    return find_spec("numba") is not None
-
-
-def usable(x: torch.Tensor) -> bool:
-    """Whether these kernels can work on ``x``: float32 on the CPU, and Numba is installed."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and _available()
-
-
-@cache
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    numba: Any = import_module("numba")
-    # No nnan or ninf: a diverged student must show as NaN.
-    options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
-    try:
-        compiled: Callable[..., None] = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder to keep the machine code in: compile again in every process
-        compiled = numba.njit(**options)(function)
-    return compiled
-
-
-_lock = threading.Lock()
-
-
-@cache
-def _pool(pid: int, threads: int) -> ThreadPoolExecutor:
-    """Helper threads; keyed by process, since threads do not survive a fork."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="kdsearch-kernel")
-
-
-def each_row(function: Callable[..., None], n_rows: int, *arrays: Array) -> None:
-    """Run a kernel of this module over all rows, on as many threads as torch may use in this process.
-
-    Every row is computed by one thread and no thread writes another's rows, so the result does not depend on timing.
-    """
-    kernel = _compiled(function)
-    threads = max(1, min(torch.get_num_threads(), n_rows))
-    if threads == 1:
-        kernel(*arrays, 0, n_rows)
-        return
-    edges = [n_rows * k // threads for k in range(threads + 1)]
-    with _lock:
-        pool = _pool(os.getpid(), threads - 1)
-    others = [pool.submit(kernel, *arrays, edges[k], edges[k + 1]) for k in range(1, threads)]
-    kernel(*arrays, edges[0], edges[1])
-    for other in others:
-        other.result()

@@ -256,5 +256,6 @@ def _spatial_pass(x: Tensor, bank: PackedCorrelation, rows: Tensor, weight: Tens
     _check_bank(bank, rows, x.shape[2] * (x.shape[2] - 1) // 2)
     x = x.contiguous()
     sums, grad = torch.empty(len(x), dtype=torch.float64), torch.zeros_like(x)
-    _kernels.each_row(_kernels.spatial_pass, len(x), *_arrays(x, bank, rows, weight, sums, grad))
+    kernel = _kernels.spatial_pass_2 if x.shape[1] == 2 else _kernels.spatial_pass
+    _kernels.each_row(kernel, len(x), *_arrays(x, bank, rows, weight, sums, grad))
     return sums, grad

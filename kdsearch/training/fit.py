@@ -222,7 +222,7 @@ class Trainer:
     def rehearse(self) -> None:
         """One update with a full batch and one validation, so that peak memory shows. Spoils the trainer."""
         self.model.train()
-        self._update(self._batches()[0].to(self.device))
+        self.update(self._batches()[0].to(self.device))
         self.model.eval()
         evaluate_windows(self.model, self.validation_windows, self.horizons)
 
@@ -260,7 +260,7 @@ class Trainer:
         counts: dict[str, int] = {}  # by part: after pruning another loss may take over within an epoch
         for _ in range(self.passes):
             for batch in self._batches():
-                for name, value in self._update(batch.to(self.device, non_blocking=True)).items():
+                for name, value in self.update(batch.to(self.device, non_blocking=True)).items():
                     sums[name] = sums[name] + value if name in sums else value.clone()
                     counts[name] = counts.get(name, 0) + 1
         totals = torch.stack([value.double() for value in sums.values()]).tolist()
@@ -274,7 +274,7 @@ class Trainer:
         days, per_day = windows.days.shape[0], windows.per_day
         return shuffled_runs(days, per_day, self.run, settings.batch_size, self._order)
 
-    def _update(self, index: Tensor) -> dict[str, Tensor]:
+    def update(self, index: Tensor) -> dict[str, Tensor]:
         """One update; returns the detached parts of the loss."""
         batch = self._batch(index)
         terms = self._terms(batch)

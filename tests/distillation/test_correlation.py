@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdsearch.distillation import _kernels, _passes
+from kdsearch import rows
+from kdsearch.distillation import _passes
 from kdsearch.distillation.correlation import (
     CorrelationRows,
     PackedCorrelation,
@@ -165,7 +166,7 @@ def test_threads_do_not_change_the_result(monkeypatch):
 def test_without_numba(monkeypatch):
     student, teacher = draw(0, 2, 4, 11, 2, dtype=torch.float32), draw(1, 2, 4, 11, 5, dtype=torch.float32)
     fast = [value_and_gradient(loss, student, teacher) for loss in LOSS_FUNCTIONS]
-    monkeypatch.setattr(_kernels, "_available", lambda: False)
+    monkeypatch.setattr(rows, "_available", lambda: False)
     for (value, gradient), loss in zip(fast, LOSS_FUNCTIONS, strict=True):
         plain_value, plain_gradient = value_and_gradient(loss, student, teacher)
         assert plain_value.item() == pytest.approx(value.item(), rel=1e-6)
