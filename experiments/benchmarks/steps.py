@@ -86,17 +86,24 @@ def _assert_equal(work: Workload) -> None:
 
 @torch.no_grad()
 def passes(work: Workload, repeats: int) -> dict[str, float]:
-    """Seconds for the teacher's features and forecasts of all windows of a day: ``windowed``, ``day``."""
+    """Seconds for the teacher's features and forecasts of all windows of a day.
+
+    ``day`` by one pass over the day, ``windowed`` by the same network from minibatches of windows, ``plain`` by the
+    plain network from the same.
+    """
     teacher, windows = work.teacher, work.windows
     start = torch.arange(windows.per_day)
     x = windows.inputs(torch.zeros_like(start), start).unsqueeze(-1)
     day = windows.days[:1].unsqueeze(-1)
+    plain = PlainSTGCN(teacher).eval()
 
-    def windowed() -> None:
-        for part in x.split(work.batch):
-            teacher.features(part)
+    def windowed() -> object:
+        return [teacher.features(part) for part in x.split(work.batch)]
 
-    return medians({"windowed": windowed, "day": lambda: teacher.features(day)}, repeats)
+    def plainly() -> object:
+        return [plain.features(part.transpose(1, 3).transpose(2, 3)) for part in x.split(work.batch)]
+
+    return medians({"windowed": windowed, "plain": plainly, "day": lambda: teacher.features(day)}, repeats)
 
 
 def validation(work: Workload, repeats: int) -> dict[str, float]:

@@ -94,104 +94,95 @@ def spatial_pass_2(
         last: one past the last row.
     """
     n = x.shape[2]
-    zero, half = np.float32(0.0), np.float32(0.5)
-    f, f_2 = np.empty(n, np.float32), np.empty(n, np.float32)
-    g, g_2 = np.empty(n, np.float32), np.empty(n, np.float32)
+    zero, half, one = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+    sign = np.int32(-(2**31))  # the bit; flipped in an error, it gives the error times the sign of a difference
+
+    def meet(d: Any, d_2: Any, known: Any, counts: Any) -> Any:
+        """A pair's error, and its gradient in both channels."""
+        e = np.float32((abs(d) + abs(d_2) - known) * counts)
+        bits = e.view(np.int32)
+        v = np.int32((np.float32(d).view(np.int32) & sign) ^ bits).view(np.float32) if d != zero else zero
+        v_2 = np.int32((np.float32(d_2).view(np.int32) & sign) ^ bits).view(np.float32) if d_2 != zero else zero
+        return e, v, v_2
+
+    f, f_2 = np.zeros(n + 15, np.float32), np.zeros(n + 15, np.float32)
+    g, g_2 = np.empty(n + 15, np.float32), np.empty(n + 15, np.float32)
     for r in range(first, last):
         q = values[rows[r]]
         unit = np.float32(scale[rows[r]])
         for k in range(n):
             f[k], f_2[k] = half * x[r, 0, k], half * x[r, 1, k]
+        for k in range(n + 15):
             g[k], g_2[k] = zero, zero
         total = np.float64(0.0)
         base = 0
         i = 0
-        while i < n - 1:
-            tile = 4 if i + 4 < n else 1
-            inner = n if tile == 1 else i + 4
-            # Pairs within the four, or the last few nodes one by one.
-            for j in range(i, i + tile):
-                at = base + (j - i) * (n - 1 - i) - (j - i) * (j - i - 1) // 2 - j - 1
-                for k in range(j + 1, inner):
-                    d, d_2 = f[j] - f[k], f_2[j] - f_2[k]
-                    e = abs(d) + abs(d_2) - np.float32(q[at + k]) * unit
-                    total += e * e
-                    v = e if d > zero else (-e if d < zero else zero)
-                    v_2 = e if d_2 > zero else (-e if d_2 < zero else zero)
-                    g[j] += v
-                    g[k] -= v
-                    g_2[j] += v_2
-                    g_2[k] -= v_2
-            if tile == 1:
-                base += n - 1 - i
-                i += 1
-                continue
-            later = n - inner
-            others, others_2, theirs, theirs_2 = f[inner:], f_2[inner:], g[inner:], g_2[inner:]
-            start = base + 3
-            known_a = q[start : start + later]
-            start += n - 1 - i - 1
-            known_b = q[start : start + later]
-            start += n - 1 - i - 2
-            known_c = q[start : start + later]
-            start += n - 1 - i - 3
-            known_d = q[start : start + later]
-            a, b, c, d_ = f[i], f[i + 1], f[i + 2], f[i + 3]
-            a_2, b_2, c_2, d_2_ = f_2[i], f_2[i + 1], f_2[i + 2], f_2[i + 3]
+        while i + 10 < n:
+            # Whole vectors only: number by number, the rest of a loop would cost as much as the loop. Where it runs
+            # past a row of pairs it reads the next ones, and they do not count.
+            later = n - i - 4
+            length = (later + 15) // 16 * 16
+            base_b = base + n - 1 - i
+            base_c = base_b + n - 2 - i
+            base_h = base_c + n - 3 - i
+            a, b, c, h = f[i], f[i + 1], f[i + 2], f[i + 3]
+            a_2, b_2, c_2, h_2 = f_2[i], f_2[i + 1], f_2[i + 2], f_2[i + 3]
+            # Pairs within the four.
+            ab, v_ab, w_ab = meet(a - b, a_2 - b_2, np.float32(q[base]) * unit, one)
+            ac, v_ac, w_ac = meet(a - c, a_2 - c_2, np.float32(q[base + 1]) * unit, one)
+            ah, v_ah, w_ah = meet(a - h, a_2 - h_2, np.float32(q[base + 2]) * unit, one)
+            bc, v_bc, w_bc = meet(b - c, b_2 - c_2, np.float32(q[base_b]) * unit, one)
+            bh, v_bh, w_bh = meet(b - h, b_2 - h_2, np.float32(q[base_b + 1]) * unit, one)
+            ch, v_ch, w_ch = meet(c - h, c_2 - h_2, np.float32(q[base_c]) * unit, one)
+            to_a, to_a_2 = zero, zero
+            to_b, to_b_2 = zero, zero
+            to_c, to_c_2 = zero, zero
+            to_h, to_h_2 = zero, zero
             part, part_2 = zero, zero
-            g_a, g_b, g_c, g_d = zero, zero, zero, zero
-            g_a2, g_b2, g_c2, g_d2 = zero, zero, zero, zero
-            for k in range(later):
+            known_a, known_b = q[base + 3 : base + 3 + length], q[base_b + 2 : base_b + 2 + length]
+            known_c, known_h = q[base_c + 1 : base_c + 1 + length], q[base_h : base_h + length]
+            others, others_2, theirs, theirs_2 = f[i + 4 :], f_2[i + 4 :], g[i + 4 :], g_2[i + 4 :]
+            for k in range(length):
                 other, other_2 = others[k], others_2[k]
-                d, d_2 = a - other, a_2 - other_2
-                e = abs(d) + abs(d_2) - np.float32(known_a[k]) * unit
-                part += e * e
-                v = e if d > zero else (-e if d < zero else zero)
-                v_2 = e if d_2 > zero else (-e if d_2 < zero else zero)
-                g_a += v
-                g_a2 += v_2
-                push, push_2 = v, v_2
-                d, d_2 = b - other, b_2 - other_2
-                e = abs(d) + abs(d_2) - np.float32(known_b[k]) * unit
-                part_2 += e * e
-                v = e if d > zero else (-e if d < zero else zero)
-                v_2 = e if d_2 > zero else (-e if d_2 < zero else zero)
-                g_b += v
-                g_b2 += v_2
-                push += v
-                push_2 += v_2
-                d, d_2 = c - other, c_2 - other_2
-                e = abs(d) + abs(d_2) - np.float32(known_c[k]) * unit
-                part += e * e
-                v = e if d > zero else (-e if d < zero else zero)
-                v_2 = e if d_2 > zero else (-e if d_2 < zero else zero)
-                g_c += v
-                g_c2 += v_2
-                push += v
-                push_2 += v_2
-                d, d_2 = d_ - other, d_2_ - other_2
-                e = abs(d) + abs(d_2) - np.float32(known_d[k]) * unit
-                part_2 += e * e
-                v = e if d > zero else (-e if d < zero else zero)
-                v_2 = e if d_2 > zero else (-e if d_2 < zero else zero)
-                g_d += v
-                g_d2 += v_2
-                push += v
-                push_2 += v_2
-                theirs[k] -= push
-                theirs_2[k] -= push_2
+                counts = one if k < later else zero
+                e_a, v_a, w_a = meet(a - other, a_2 - other_2, np.float32(known_a[k]) * unit, counts)
+                e_b, v_b, w_b = meet(b - other, b_2 - other_2, np.float32(known_b[k]) * unit, counts)
+                e_c, v_c, w_c = meet(c - other, c_2 - other_2, np.float32(known_c[k]) * unit, counts)
+                e_h, v_h, w_h = meet(h - other, h_2 - other_2, np.float32(known_h[k]) * unit, counts)
+                part += e_a * e_a + e_b * e_b
+                part_2 += e_c * e_c + e_h * e_h
+                to_a += v_a
+                to_b += v_b
+                to_c += v_c
+                to_h += v_h
+                to_a_2 += w_a
+                to_b_2 += w_b
+                to_c_2 += w_c
+                to_h_2 += w_h
+                theirs[k] -= (v_a + v_b) + (v_c + v_h)
+                theirs_2[k] -= (w_a + w_b) + (w_c + w_h)
             total += part
             total += part_2
-            g[i] += g_a
-            g[i + 1] += g_b
-            g[i + 2] += g_c
-            g[i + 3] += g_d
-            g_2[i] += g_a2
-            g_2[i + 1] += g_b2
-            g_2[i + 2] += g_c2
-            g_2[i + 3] += g_d2
-            base += 4 * (n - 1 - i) - 6
+            total += (ab * ab + ac * ac + ah * ah) + (bc * bc + bh * bh + ch * ch)
+            g[i] += to_a + (v_ab + v_ac + v_ah)
+            g_2[i] += to_a_2 + (w_ab + w_ac + w_ah)
+            g[i + 1] += to_b + (v_bc + v_bh - v_ab)
+            g_2[i + 1] += to_b_2 + (w_bc + w_bh - w_ab)
+            g[i + 2] += to_c + (v_ch - v_ac - v_bc)
+            g_2[i + 2] += to_c_2 + (w_ch - w_ac - w_bc)
+            g[i + 3] += to_h - (v_ah + v_bh + v_ch)
+            g_2[i + 3] += to_h_2 - (w_ah + w_bh + w_ch)
+            base = base_h + n - 4 - i
             i += 4
+        for j in range(i, n - 1):
+            for k in range(j + 1, n):
+                e, v, w = meet(f[j] - f[k], f_2[j] - f_2[k], np.float32(q[base + k - j - 1]) * unit, one)
+                total += e * e
+                g[j] += v
+                g[k] -= v
+                g_2[j] += w
+                g_2[k] -= w
+            base += n - 1 - j
         slope = np.float32(weight[r])
         for k in range(n):
             grad[r, 0, k], grad[r, 1, k] = slope * g[k], slope * g_2[k]
