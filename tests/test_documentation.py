@@ -29,10 +29,27 @@ DOCUMENTS = [
     "search_spaces/README.md",
 ]
 COMMANDS = ("tune", "train", "export")
-MODULES = (*(f"kdsearch.{name}" for name in COMMANDS), "experiments.picture", "experiments.benchmarks.search")
+EXPERIMENTS = (
+    "experiments.picture",
+    "experiments.benchmarks.step",
+    "experiments.benchmarks.forward",
+    "experiments.benchmarks.scale",
+    "experiments.benchmarks.gpu",
+    "experiments.benchmarks.search",
+)
+MODULES = (*(f"kdsearch.{name}" for name in COMMANDS), *EXPERIMENTS)
 
 # How a docstring marks an interpretation of the paper.
 MARK = re.compile(r"(?<!\w)\(readings?[,:)]")
+
+
+def parser_of(module: str) -> argparse.ArgumentParser:
+    """Of a command that is a module or a package."""
+    found = importlib.import_module(module)
+    if hasattr(found, "__path__"):
+        found = importlib.import_module(f"{module}.__main__")
+    parser: argparse.ArgumentParser = found.parser()
+    return parser
 
 
 def text(document: str) -> str:
@@ -144,8 +161,8 @@ def test_options_are_all_described_and_no_others(name):
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_options_in_the_prose_exist(document):
     known = {option for name in COMMANDS for option in options(name)}
-    for name in ("experiments.picture", "experiments.benchmarks.search.__main__"):
-        known |= {o for a in importlib.import_module(name).parser()._actions for o in a.option_strings}
+    parsers = [parser_of(name) for name in EXPERIMENTS]
+    known |= {option for parser in parsers for action in parser._actions for option in action.option_strings}
     assert set(re.findall(r"(?<![-\w])--[a-z][a-z-]*", prose(document))) <= known | {"--logdir"}
 
 

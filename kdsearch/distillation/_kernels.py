@@ -1,25 +1,18 @@
-"""CPU kernels of the correlation losses, compiled by Numba on first use.
+"""CPU kernels of the correlation losses, compiled by Numba on first use and run by :func:`kdsearch.rows.each_row`.
 
-Plain Python functions over NumPy arrays, each visiting a range of rows so that the caller spreads rows over threads
-(they run without the GIL). Features are ``[row, C, N]``, so the innermost loops run over nodes and vectorise. A pair
+Features are ``[row, C, N]``, so the innermost loops run over nodes and vectorise. A pair
 ``i < j`` is visited once and gives both its loss and its gradient; nothing larger than one row is written.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import torch
 
-__all__ = ["each_row", "graph_pass", "spatial_distances", "spatial_pass", "temporal_pass", "usable"]
+from kdsearch.rows import each_row, usable
+
+__all__ = ["each_row", "graph_pass", "spatial_distances", "spatial_pass", "spatial_pass_2", "temporal_pass", "usable"]
 
 Array = np.ndarray[Any, Any]
 
@@ -53,27 +46,6 @@ def spatial_pass(
         for i in range(n - 1):
             pairs = n - 1 - i
             known = q[base : base + pairs]
-            if n_channels == 2:  # the student of Table 1: one loop, a third less time
-                here, here_2 = x[r, 0, i], x[r, 1, i]
-                others, others_2 = x[r, 0, i + 1 :], x[r, 1, i + 1 :]
-                theirs, theirs_2 = grad[r, 0, i + 1 :], grad[r, 1, i + 1 :]
-                part, mine, mine_2 = zero, zero, zero
-                for k in range(pairs):
-                    d, d_2 = here - others[k], here_2 - others_2[k]
-                    e = (abs(d) + abs(d_2)) * share - np.float32(known[k]) * unit
-                    part += e * e
-                    e *= slope
-                    v = e if d > zero else (-e if d < zero else zero)
-                    v_2 = e if d_2 > zero else (-e if d_2 < zero else zero)
-                    theirs[k] -= v
-                    theirs_2[k] -= v_2
-                    mine += v
-                    mine_2 += v_2
-                total += part
-                grad[r, 0, i] += mine
-                grad[r, 1, i] += mine_2
-                base += pairs
-                continue
             for k in range(pairs):
                 error[k] = zero
             for c in range(n_channels):
@@ -99,6 +71,121 @@ def spatial_pass(
                     mine += v
                 grad[r, c, i] += mine
             base += pairs
+        sums[r] = total * weight[r]
+
+
+def spatial_pass_2(
+    x: Array, values: Array, rows: Array, scale: Array, weight: Array, sums: Array, grad: Array, first: int, last: int
+) -> None:
+    """:func:`spatial_pass` for the two channels of Table 1's student.
+
+    Four nodes meet all later ones at once, so what belongs to the later node is read and written once for four pairs.
+    Channels are halved on the way in, the slope is multiplied in on the way out.
+
+    Args:
+        x: as there, ``[R, 2, N]``.
+        values: as there.
+        rows: as there.
+        scale: as there.
+        weight: as there.
+        sums: as there.
+        grad: as there.
+        first: first row.
+        last: one past the last row.
+    """
+    n = x.shape[2]
+    zero, half, one = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+    sign = np.int32(-(2**31))  # the bit; flipped in an error, it gives the error times the sign of a difference
+
+    def meet(d: Any, d_2: Any, known: Any, counts: Any) -> Any:
+        """A pair's error, and its gradient in both channels."""
+        e = np.float32((abs(d) + abs(d_2) - known) * counts)
+        bits = e.view(np.int32)
+        v = np.int32((np.float32(d).view(np.int32) & sign) ^ bits).view(np.float32) if d != zero else zero
+        v_2 = np.int32((np.float32(d_2).view(np.int32) & sign) ^ bits).view(np.float32) if d_2 != zero else zero
+        return e, v, v_2
+
+    f, f_2 = np.zeros(n + 15, np.float32), np.zeros(n + 15, np.float32)
+    g, g_2 = np.empty(n + 15, np.float32), np.empty(n + 15, np.float32)
+    for r in range(first, last):
+        q = values[rows[r]]
+        unit = np.float32(scale[rows[r]])
+        for k in range(n):
+            f[k], f_2[k] = half * x[r, 0, k], half * x[r, 1, k]
+        for k in range(n + 15):
+            g[k], g_2[k] = zero, zero
+        total = np.float64(0.0)
+        base = 0
+        i = 0
+        while i + 10 < n:
+            # Whole vectors only: number by number, the rest of a loop would cost as much as the loop. Where it runs
+            # past a row of pairs it reads the next ones, and they do not count.
+            later = n - i - 4
+            length = (later + 15) // 16 * 16
+            base_b = base + n - 1 - i
+            base_c = base_b + n - 2 - i
+            base_h = base_c + n - 3 - i
+            a, b, c, h = f[i], f[i + 1], f[i + 2], f[i + 3]
+            a_2, b_2, c_2, h_2 = f_2[i], f_2[i + 1], f_2[i + 2], f_2[i + 3]
+            # Pairs within the four.
+            ab, v_ab, w_ab = meet(a - b, a_2 - b_2, np.float32(q[base]) * unit, one)
+            ac, v_ac, w_ac = meet(a - c, a_2 - c_2, np.float32(q[base + 1]) * unit, one)
+            ah, v_ah, w_ah = meet(a - h, a_2 - h_2, np.float32(q[base + 2]) * unit, one)
+            bc, v_bc, w_bc = meet(b - c, b_2 - c_2, np.float32(q[base_b]) * unit, one)
+            bh, v_bh, w_bh = meet(b - h, b_2 - h_2, np.float32(q[base_b + 1]) * unit, one)
+            ch, v_ch, w_ch = meet(c - h, c_2 - h_2, np.float32(q[base_c]) * unit, one)
+            to_a, to_a_2 = zero, zero
+            to_b, to_b_2 = zero, zero
+            to_c, to_c_2 = zero, zero
+            to_h, to_h_2 = zero, zero
+            part, part_2 = zero, zero
+            known_a, known_b = q[base + 3 : base + 3 + length], q[base_b + 2 : base_b + 2 + length]
+            known_c, known_h = q[base_c + 1 : base_c + 1 + length], q[base_h : base_h + length]
+            others, others_2, theirs, theirs_2 = f[i + 4 :], f_2[i + 4 :], g[i + 4 :], g_2[i + 4 :]
+            for k in range(length):
+                other, other_2 = others[k], others_2[k]
+                counts = one if k < later else zero
+                e_a, v_a, w_a = meet(a - other, a_2 - other_2, np.float32(known_a[k]) * unit, counts)
+                e_b, v_b, w_b = meet(b - other, b_2 - other_2, np.float32(known_b[k]) * unit, counts)
+                e_c, v_c, w_c = meet(c - other, c_2 - other_2, np.float32(known_c[k]) * unit, counts)
+                e_h, v_h, w_h = meet(h - other, h_2 - other_2, np.float32(known_h[k]) * unit, counts)
+                part += e_a * e_a + e_b * e_b
+                part_2 += e_c * e_c + e_h * e_h
+                to_a += v_a
+                to_b += v_b
+                to_c += v_c
+                to_h += v_h
+                to_a_2 += w_a
+                to_b_2 += w_b
+                to_c_2 += w_c
+                to_h_2 += w_h
+                theirs[k] -= (v_a + v_b) + (v_c + v_h)
+                theirs_2[k] -= (w_a + w_b) + (w_c + w_h)
+            total += part
+            total += part_2
+            total += (ab * ab + ac * ac + ah * ah) + (bc * bc + bh * bh + ch * ch)
+            g[i] += to_a + (v_ab + v_ac + v_ah)
+            g_2[i] += to_a_2 + (w_ab + w_ac + w_ah)
+            g[i + 1] += to_b + (v_bc + v_bh - v_ab)
+            g_2[i + 1] += to_b_2 + (w_bc + w_bh - w_ab)
+            g[i + 2] += to_c + (v_ch - v_ac - v_bc)
+            g_2[i + 2] += to_c_2 + (w_ch - w_ac - w_bc)
+            g[i + 3] += to_h - (v_ah + v_bh + v_ch)
+            g_2[i + 3] += to_h_2 - (w_ah + w_bh + w_ch)
+            base = base_h + n - 4 - i
+            i += 4
+        for j in range(i, n - 1):
+            for k in range(j + 1, n):
+                e, v, w = meet(f[j] - f[k], f_2[j] - f_2[k], np.float32(q[base + k - j - 1]) * unit, one)
+                total += e * e
+                g[j] += v
+                g[k] -= v
+                g_2[j] += w
+                g_2[k] -= w
+            base += n - 1 - j
+        slope = np.float32(weight[r])
+        for k in range(n):
+            grad[r, 0, k], grad[r, 1, k] = slope * g[k], slope * g_2[k]
         sums[r] = total * weight[r]
 
 
@@ -250,53 +337,3 @@ def graph_pass(x: Array, y: Array, sums: Array, grad: Array, first: int, last: i
                     own += v
                 grad[b, c, i] += own
             base += m - 1 - i
-
-
-@cache
-def _available() -> bool:
-    return find_spec("numba") is not None
-
-
-def usable(x: torch.Tensor) -> bool:
-    """Whether these kernels can work on ``x``: float32 on the CPU, and Numba is installed."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and _available()
-
-
-@cache
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    numba: Any = import_module("numba")
-    # No nnan or ninf: a diverged student must show as NaN.
-    options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
-    try:
-        compiled: Callable[..., None] = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder to keep the machine code in: compile again in every process
-        compiled = numba.njit(**options)(function)
-    return compiled
-
-
-_lock = threading.Lock()
-
-
-@cache
-def _pool(pid: int, threads: int) -> ThreadPoolExecutor:
-    """Helper threads; keyed by process, since threads do not survive a fork."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="kdsearch-kernel")
-
-
-def each_row(function: Callable[..., None], n_rows: int, *arrays: Array) -> None:
-    """Run a kernel of this module over all rows, on as many threads as torch may use in this process.
-
-    Every row is computed by one thread and no thread writes another's rows, so the result does not depend on timing.
-    """
-    kernel = _compiled(function)
-    threads = max(1, min(torch.get_num_threads(), n_rows))
-    if threads == 1:
-        kernel(*arrays, 0, n_rows)
-        return
-    edges = [n_rows * k // threads for k in range(threads + 1)]
-    with _lock:
-        pool = _pool(os.getpid(), threads - 1)
-    others = [pool.submit(kernel, *arrays, edges[k], edges[k + 1]) for k in range(1, threads)]
-    kernel(*arrays, edges[0], edges[1])
-    for other in others:
-        other.result()

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kdsearch.models._layers import graph_taps, node_norm, recorded, temporal
 from kdsearch.models.layout import Channels, Layout, Residual, published_residual
 
 __all__ = ["BASE", "CHANNELS", "STGCN", "STUDENT", "TEACHER", "Channels", "Features", "Layout"]
@@ -29,6 +30,8 @@ TEACHER: Channels = ((1, 32, 64), (64, 32, 128))
 BASE: Channels = ((1, 8, 16), (16, 8, 32))
 STUDENT: Channels = ((1, 2, 4), (4, 2, 8))
 CHANNELS: dict[str, Channels] = {"teacher": TEACHER, "base": BASE, "student": STUDENT}
+# Time steps that a long input is taken in at once where no gradient is wanted: hidden layers then fit into the cache.
+_PIECE = 24
 
 
 @dataclass
@@ -41,11 +44,13 @@ class Features:
         temporal: outputs of the blocks' temporal layers in order (GLU, ReLU, GLU, ReLU), before LayerNorm; each
             ``[B, T_l, N, C_l]`` with ``T_l`` = 10, 8, 6, 4 for ``n_his`` = 12.
         spatial: outputs of the blocks' spatial layers, each ``[B, T_l, N, C_l]`` with ``T_l`` = 10, 6.
+        rollout: forecasts ``[B, steps, N]`` of a network fed with its own; None where only one step was asked for.
     """
 
     prediction: Tensor
     temporal: list[Tensor]
     spatial: list[Tensor]
+    rollout: Tensor | None = None
 
 
 class _Tails:
@@ -127,6 +132,8 @@ class TemporalConv(nn.Module):
         """``[c_in, B, T, N] -> [c_out, B, T - kt + 1, N]``."""
         if tails is not None and self.kt > 1:
             x = tails.extend(x, self.kt - 1)
+        if not recorded():
+            return temporal(x, self.weight, self.bias, self.residual, self.source, self.kt, self.activation)
         steps = x.shape[2] - self.kt + 1
         taps = x if self.kt == 1 else torch.cat([x[:, :, k : k + steps] for k in range(self.kt)])
         y = _mix(self.weight, taps, self.bias)
@@ -155,9 +162,7 @@ class SpatialConv(nn.Module):
 
     def forward(self, x: Tensor, kernel: Tensor) -> Tensor:
         """``x [C, B, T, N]``, ``kernel [ks, N, N]`` whose first slice is the identity -> ``[C, B, T, N]``."""
-        # The zeroth order is x itself.
-        taps = torch.cat([x, *(x @ k.t() for k in kernel[1:])])
-        return torch.relu(_mix(self.weight, taps, self.bias) + x)
+        return torch.relu(_mix(self.weight, graph_taps(x, kernel), self.bias) + x)
 
 
 class NodeLayerNorm(nn.Module):
@@ -170,8 +175,7 @@ class NodeLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[C, B, T, N] -> [C, B, T, N]``."""
-        gamma, beta = self.gamma.t(), self.beta.t()
-        return F.layer_norm(x.permute(1, 2, 0, 3), gamma.shape, gamma, beta, eps=1e-6).permute(2, 0, 1, 3)
+        return node_norm(x, self.gamma, self.beta)
 
 
 class _Block(nn.Module):
@@ -268,11 +272,30 @@ class STGCN(nn.Module):
             x = block.norm(x)
         return Features(self.head(x, tails), temporal, spatial)
 
+    def _pass_in_pieces(self, x: Tensor) -> Features:
+        """:meth:`_pass` over a long input, some time steps after the other: what is between the layers stays small."""
+        tails = _Tails()
+        found = []
+        for piece in (x[:, : self.n_his], *x[:, self.n_his :].split(_PIECE, dim=1)):
+            found.append(self._pass(piece, tails))
+            tails.rewind()
+
+        def joined(layers: list[list[Tensor]]) -> list[Tensor]:
+            # Channels first, as they lie in memory: joining [B, T, N, C] would turn them round.
+            return [
+                torch.cat([f.permute(3, 0, 1, 2) for f in parts], dim=2).permute(1, 2, 3, 0)
+                for parts in zip(*layers, strict=True)
+            ]
+
+        prediction = torch.cat([f.prediction for f in found], dim=1)
+        return Features(prediction, joined([f.temporal for f in found]), joined([f.spatial for f in found]))
+
     def features(self, x: Tensor) -> Features:
         """Prediction and hidden features of ``x [B, T, N, 1]``, ``T >= n_his`` (shapes: :class:`Features`)."""
         if x.shape[1] < self.n_his:
             raise ValueError(f"input has {x.shape[1]} time steps, the network needs at least {self.n_his}")
-        out = self._pass(x)
+        pieces = x.shape[1] >= self.n_his + 2 * _PIECE and not torch.is_grad_enabled()
+        out = self._pass_in_pieces(x) if pieces else self._pass(x)
         if x.shape[1] == self.n_his:
             out.prediction = out.prediction[:, 0]
         return out

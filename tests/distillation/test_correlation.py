@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdsearch.distillation import _kernels, _passes
+from kdsearch import rows
+from kdsearch.distillation import _passes
 from kdsearch.distillation.correlation import (
     CorrelationRows,
     PackedCorrelation,
@@ -72,7 +73,11 @@ def test_gradient_by_finite_differences(loss, run):
 
 
 @pytest.mark.parametrize("loss", LOSS_FUNCTIONS)
-@pytest.mark.parametrize(("n", "channels"), [(228, 2), (228, 4), (171, 1), (33, 8), (17, 3), (2, 2)])
+@pytest.mark.parametrize(
+    ("n", "channels"),
+    # two channels have a kernel of their own, which takes four nodes and sixteen pairs at a time
+    [(228, 4), (171, 1), (33, 8), (17, 3), *((n, 2) for n in (2, 10, 11, 12, 13, 14, 19, 20, 21, 36, 37, 228))],
+)
 def test_single_precision_agrees_with_double(loss, n, channels):
     student, teacher = draw(0, 2, 6, n, channels), draw(1, 2, 6, n, 7)
     exact = value_and_gradient(loss, student, teacher)
@@ -105,9 +110,10 @@ def test_equal_features_pull_nowhere(loss, dtype):
 
 
 @pytest.mark.parametrize("loss", LOSS_FUNCTIONS)
-def test_ties_in_some_channels(loss):
+@pytest.mark.parametrize(("n", "channels"), [(9, 3), (9, 2), (31, 2)])
+def test_ties_in_some_channels(loss, n, channels):
     """Rectified features are equal in many places: sign(0) = 0 there, and the other channels still pull."""
-    student, teacher = draw(0, 2, 5, 9, 3).relu(), draw(1, 2, 5, 9, 3).relu()
+    student, teacher = draw(0, 2, 5, n, channels).relu(), draw(1, 2, 5, n, 3).relu()
     exact = value_and_gradient(loss, student, teacher)
     fast = value_and_gradient(loss, student.float(), teacher.float())
     assert (fast[1] - exact[1]).abs().max() <= 2e-6 * exact[1].abs().max()
@@ -165,7 +171,7 @@ def test_threads_do_not_change_the_result(monkeypatch):
 def test_without_numba(monkeypatch):
     student, teacher = draw(0, 2, 4, 11, 2, dtype=torch.float32), draw(1, 2, 4, 11, 5, dtype=torch.float32)
     fast = [value_and_gradient(loss, student, teacher) for loss in LOSS_FUNCTIONS]
-    monkeypatch.setattr(_kernels, "_available", lambda: False)
+    monkeypatch.setattr(rows, "_available", lambda: False)
     for (value, gradient), loss in zip(fast, LOSS_FUNCTIONS, strict=True):
         plain_value, plain_gradient = value_and_gradient(loss, student, teacher)
         assert plain_value.item() == pytest.approx(value.item(), rel=1e-6)
