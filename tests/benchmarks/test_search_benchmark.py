@@ -30,7 +30,9 @@ SPACE = Space(
 
 
 def entry(seconds: float, trial: str, epoch: int, score: float = math.nan) -> dict[str, Any]:
-    return {"seconds": seconds, "trial": trial, "epoch": epoch} | ({"score": score} if epoch else {"params": {}})
+    return {"seconds": seconds, "trial": trial, "epoch": epoch} | (
+        {"score": score, "wall": 2.0, "cpu": 1.5} if epoch else {"params": {}}
+    )
 
 
 def made(method: str, seed: int, *points: tuple[float, float]) -> curves.Run:
@@ -66,6 +68,7 @@ def test_a_run_keeps_what_improved_within_the_budget() -> None:
     found = curves.read_run("ours", 3, entries, 10.0)
     assert found.points == ((2.0, 5.0), (6.0, 4.5))
     assert (found.trials, found.epochs, found.first_s, found.best) == (3, 4, 1.0, 4.5)
+    assert found.cpu == 0.75
 
 
 def test_a_run_without_a_score_is_infinite() -> None:

@@ -42,7 +42,7 @@ def parser() -> command.Parser:
     p.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie")
     p.add_argument("--teacher-epochs", type=command.positive_int, default=5, metavar="N")
     p.add_argument("--syne-tune-python", default=sys.executable, metavar="PATH", help="a Python that has Syne Tune")
-    p.add_argument("--report", action="store_true", help="run nothing, report what --output holds")
+    p.add_argument("--report", action="store_true", help="run nothing, report what --output holds of these")
     p.add_argument("--json", action="store_true", help="print JSON instead of the table")
     p.add_argument("--csv", type=Path, metavar="FILE", help="write the curves")
     p.add_argument("--picture", type=Path, metavar="FILE", help="draw the curves: png, svg or pdf (needs matplotlib)")
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     absent: list[str] = []
     if not args.report:
         absent = _run_missing(args, output, names, seeds)
-    return _report(args, output, names, absent)
+    return _report(args, output, names, seeds, absent)
 
 
 def _setup(args: Namespace) -> dict[str, Any]:
@@ -151,13 +151,14 @@ def _prepare(args: Namespace, prepared: Path) -> None:
     save_objective(objective, space, prepared)
 
 
-def _report(args: Namespace, output: Path, names: list[str], absent: list[str]) -> int:
+def _report(args: Namespace, output: Path, names: list[str], seeds: list[int], absent: list[str]) -> int:
     if not (output / _SETUP).is_file():
         raise UserError(f"--report: {output} holds no run")
     setup = json.loads((output / _SETUP).read_text())
     budget = float(setup["budget"])
     done = [json.loads(file.read_text()) for file in output.glob("*.done.json")]
-    done = sorted((d for d in done if d["method"] in names), key=lambda d: (names.index(d["method"]), d["seed"]))
+    done = [d for d in done if d["method"] in names and d["seed"] in seeds]
+    done = sorted(done, key=lambda d: (names.index(d["method"]), d["seed"]))
     runs = [
         curves.read_run(d["method"], d["seed"], read_log(output / f"{d['method']}-{d['seed']}.jsonl"), budget)
         for d in done
@@ -198,8 +199,9 @@ def _draw(file: Path, runs: list[curves.Run], labels: dict[str, str], setup: dic
         raise UserError("pictures need matplotlib: pip install -e '.[plots]'") from None
     from experiments.benchmarks.search.drawing import draw
 
-    seeds = len({r.seed for r in runs})
-    title = f"{Path(setup['dataset']).stem}, {setup['loss']}: median and range of {seeds} seeds, two workers"
+    seeds = sorted({r.seed for r in runs})
+    what = f"median and range of {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
+    title = f"{Path(setup['dataset']).stem}, {setup['loss']}: {what}, two workers"
     file.parent.mkdir(parents=True, exist_ok=True)
     draw(runs, labels, float(setup["budget"]), title).savefig(file, dpi=150)
 

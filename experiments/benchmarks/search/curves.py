@@ -24,6 +24,7 @@ class Run:
         trials: begun within the budget.
         epochs: done within the budget.
         first_s: when the first trial began, infinite where none did.
+        cpu: share of its epochs' wall time for which a trial had a core; 1 on a machine that does nothing else.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Run:
     trials: int
     epochs: int
     first_s: float
+    cpu: float = math.nan
 
     @property
     def best(self) -> float:
@@ -51,6 +53,7 @@ def read_run(method: str, seed: int, entries: Iterable[Mapping[str, Any]], budge
     points: list[tuple[float, float]] = []
     trials = epochs = 0
     first, best = math.inf, math.inf
+    wall = cpu = 0.0
     for entry in sorted(entries, key=lambda e: e["seconds"]):
         seconds = float(entry["seconds"])
         if seconds > budget_s:
@@ -58,11 +61,11 @@ def read_run(method: str, seed: int, entries: Iterable[Mapping[str, Any]], budge
         if entry["epoch"] == 0:
             trials, first = trials + 1, min(first, seconds)
             continue
-        epochs += 1
+        epochs, wall, cpu = epochs + 1, wall + entry.get("wall", 0.0), cpu + entry.get("cpu", 0.0)
         if entry["score"] < best:  # never true of a NaN
             best = float(entry["score"])
             points.append((seconds, best))
-    return Run(method, seed, tuple(points), trials, epochs, first)
+    return Run(method, seed, tuple(points), trials, epochs, first, cpu / wall if wall else math.nan)
 
 
 def at(run: Run, seconds: float) -> float:
@@ -111,6 +114,7 @@ def summary(runs: Sequence[Run], budget_s: float, within: float = 0.01) -> dict[
             "trials": statistics.median(run.trials for run in own),
             "epochs": statistics.median(run.epochs for run in own),
             "first_trial_s": statistics.median(run.first_s for run in own),
+            "cpu": min(run.cpu for run in own),
         }
     return found
 
@@ -127,6 +131,7 @@ def table(figures: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str], b
         "trials",
         "epochs",
         "first trial",
+        "a core, at least",
     )
     rows = []
     for method, row in sorted(figures.items(), key=lambda item: item[1]["best"]):
@@ -142,6 +147,7 @@ def table(figures: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str], b
                 f"{row['trials']:g}",
                 f"{row['epochs']:g}",
                 f"{row['first_trial_s']:.1f} s",
+                f"{100 * row['cpu']:.0f}%" if math.isfinite(row["cpu"]) else "",
             )
         )
     lines = [head, ("---",) + ("---:",) * (len(head) - 1), *rows]

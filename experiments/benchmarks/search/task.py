@@ -112,8 +112,10 @@ class Recorded:
 
     def epoch(self) -> EpochReport:
         """One epoch of the trial."""
+        wall, cpu = time.perf_counter(), time.process_time()
         report = self._run.epoch()
-        self._write(epoch=report.epoch, score=report.score)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        self._write(epoch=report.epoch, score=report.score, wall=wall, cpu=cpu)
         return report
 
     def __getattr__(self, name: str) -> Any:
