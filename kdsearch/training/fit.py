@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -19,9 +19,10 @@ from kdsearch.training.batches import shuffled_runs, shuffled_windows, updates_p
 from kdsearch.training.evaluate import evaluate_windows
 from kdsearch.training.metrics import score
 from kdsearch.training.optimizer import make_optimizer
+from kdsearch.training.report import EpochReport, FitResult, Histograms
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["EpochReport", "FitResult", "LossFunction", "Minibatch", "Pruning", "Trainer", "fit"]
+__all__ = ["EpochReport", "FitResult", "Histograms", "LossFunction", "Minibatch", "Pruning", "Trainer", "fit"]
 
 
 class LossFunction(Protocol):
@@ -50,41 +51,6 @@ class LossFunction(Protocol):
 
 # Windows' (day [B], start [B]) and inputs [B, n_his, N] -> what the loss reads of the teacher.
 Teacher = Callable[[Tensor, Tensor, Tensor], Any]
-
-Histograms = dict[str, list[tuple[int, dict[str, Any]]]]
-
-
-@dataclass
-class EpochReport:
-    """What one epoch leaves behind.
-
-    Attributes:
-        epoch: counted from 1.
-        score: mean of the three validation MAEs in mph; NaN once the network diverged.
-        validation: the nine validation figures.
-        losses: mean of each part of the loss over the epoch's updates, "total" among them; figures of the pruning at
-            the epoch's end have names that begin with "pruning/".
-        learning_rate: of this epoch.
-        seconds: wall time of training and validation.
-        histograms: of the pruning stages done in this epoch, by name: minibatches done at each and what
-            :class:`kdsearch.pruning.importance.Statistics` holds, as plain values.
-    """
-
-    epoch: int
-    score: float
-    validation: dict[str, float]
-    losses: dict[str, float]
-    learning_rate: float
-    seconds: float
-    histograms: Histograms = field(default_factory=dict)
-
-
-@dataclass
-class FitResult:
-    """The best epoch of a training and all that led there."""
-
-    best: EpochReport
-    history: list[EpochReport] = field(default_factory=list)
 
 
 @dataclass
