@@ -105,7 +105,7 @@ class Day:
 
 def read_history(output: Path, document: Mapping[str, Any]) -> History:
     """The trials of a search and what stands beside them."""
-    from kdsearch.search.study import read_study
+    from kdsearch.search.study import progress, read_study
     from kdsearch.training.metrics import score
 
     curves = []
@@ -113,7 +113,7 @@ def read_history(output: Path, document: Mapping[str, Any]) -> History:
     for trial in trials:
         if trial.state.name == "FAIL":
             continue
-        values = [(e, v) for e, v in sorted(trial.intermediate_values.items()) if math.isfinite(v)]
+        values = [(e, v) for e, v in sorted(progress(trial).items()) if math.isfinite(v)]
         if not values:
             continue
         best = math.inf

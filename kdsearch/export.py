@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "parser"]
 
-TABLES = ("auto", "best", "2", "3", "comparison")
+TABLES = ("auto", "best", "2", "3", "comparison", "front")
 
 
 def parser() -> Parser:
@@ -50,7 +50,8 @@ def parser() -> Parser:
         choices=TABLES,
         default="auto",
         help="2: hyperparameters of the losses, 3: of pruning, comparison: errors on the test days beside copy-last, "
-        "ridge AR(12), teacher and student without KD, best: each winner in full, auto: 2 and 3, where there is any",
+        "ridge AR(12), teacher and student without KD, best: each winner in full, front: of --objective pareto, "
+        "auto: 2 and 3, where there is any",
     )
     shape.add_argument("--paper", action="store_true", help="the paper's row beside each of ours (tables 2 and 3)")
     shape.add_argument("--file", metavar="PATH", type=Path, help="write there, not to the terminal")
@@ -69,7 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     if bool(arguments.output) == (arguments.dataset is not None):
         raise UserError("name either what a search left (--output DIR) or a dataset of the store (--dataset NAME)")
-    results = _stored(arguments.dataset, arguments.store) if arguments.dataset else _found(arguments.output)
+    front = arguments.table == "front"
+    results = (
+        _stored(arguments.dataset, arguments.store, front) if arguments.dataset else _found(arguments.output, front)
+    )
 
     from kdsearch.results.formats import render
 
@@ -85,16 +89,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _found(outputs: Sequence[Path]) -> list[Result]:
+def _found(outputs: Sequence[Path], front: bool) -> list[Result]:
     from kdsearch.results.best import find, read_result
+    from kdsearch.results.front import FRONT, read_front_file
 
-    return [read_result(path) for output in outputs for path in find(output)]
+    if not front:
+        return [read_result(path) for output in outputs for path in find(output)]
+    found = []
+    for output in outputs:
+        path = output / FRONT if output.is_dir() else output
+        if not path.exists():
+            raise UserError(f"{output}: holds no front ({FRONT}); a search with --objective pareto leaves one")
+        found += read_front_file(path)
+    return found
 
 
-def _stored(dataset: str, store: Path | None) -> list[Result]:
-    from kdsearch.results.store import datasets, path_of, read
+def _stored(dataset: str, store: Path | None, front: bool) -> list[Result]:
+    from kdsearch.results.store import datasets, path_of, read, read_fronts
 
-    results = read(dataset, store)
+    results = read_fronts(dataset, store) if front else read(dataset, store)
     if not results:
         known = datasets(store)
         held = f"it holds {', '.join(known)}{suggestion(dataset, known)}" if known else "it is empty"
@@ -113,6 +126,7 @@ def _tables(results: Sequence[Result], which: str, with_paper: bool) -> list[Tab
         "2": lambda: tables.table2(results, with_paper),
         "3": lambda: tables.table3(results, with_paper),
         "comparison": lambda: tables.comparison(results),
+        "front": lambda: tables.front(results),
         "auto": lambda: tables.table2(results, with_paper) + tables.table3(results, with_paper),
     }
     made = makers[which]()
@@ -125,7 +139,7 @@ def _tables(results: Sequence[Result], which: str, with_paper: bool) -> list[Tab
 def _say_what_the_paper_lacks(results: Sequence[Result], which: str) -> None:
     from kdsearch.results import paper
 
-    if which in ("best", "comparison"):
+    if which in ("best", "comparison", "front"):
         print("kdsearch: note: --paper adds rows to tables 2 and 3 only", file=sys.stderr)
         return
     lacking = [r for r in results if paper.hyperparameters(r.dataset, r.loss, r.prune) is None]

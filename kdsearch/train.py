@@ -46,6 +46,7 @@ def parser() -> command.Parser:
     how.add_argument(
         "--epochs", type=command.positive_int, metavar="N", help="(default: of --params, else the space's)"
     )
+    how.add_argument("--recipe", choices=("paper", "best"), help="as for tune (default: that of --params, else paper)")
     how.add_argument("--seeds", type=command.positive_int, metavar="N", help="how many (default: of --params, else 1)")
     how.add_argument("--seed", type=command.non_negative_int, default=0, metavar="N", help="the first of them")
     how.add_argument("--test", action="store_true", help="also measure on the test days; not for choosing anything")

@@ -16,6 +16,7 @@ examples:
   python -m kdsearch.tune --dataset sensors.toml --trials 200 --time-budget 8h --gpus-per-trial 0.25
   python -m kdsearch.tune --dataset pemsd7 --loss ord --set batch_size=50 --confirm 5x5
   python -m kdsearch.tune --dataset pemsd7 --loss stcd --prune 97   a row of Table 3: prune the teacher by 97%
+  python -m kdsearch.tune --objective pareto --start base        the front of error and size, on the demo
   python -m kdsearch.tune --dataset pemsd7 --resume              carry on with runs/pemsd7-stcd
 """
 
@@ -33,6 +34,12 @@ def parser() -> command.Parser:
         "--dataset", default="demo", metavar="NAME|FILE", help="pemsd7, pemsd8, demo, or a TOML file that declares one"
     )
     what.add_argument("--loss", default="stcd", metavar="NAME", help="distillation loss")
+    what.add_argument(
+        "--recipe",
+        default="paper",
+        choices=("paper", "best"),
+        help="paper: one step ahead, as published; best: trained through its own nine-step forecast",
+    )
     what.add_argument("--space", type=Path, metavar="FILE", help="search space instead of the dataset's own")
     what.add_argument(
         "--set",
@@ -51,6 +58,20 @@ def parser() -> command.Parser:
         type=command.percent,
         metavar="PERCENT",
         help="search the pruning of so many percent of all parameters: of the teacher above 90, else of the base model",
+    )
+    prune.add_argument(
+        "--objective",
+        default="score",
+        choices=("score", "pareto"),
+        help="pareto: search the percent too, for the front of validation score and cost",
+    )
+    prune.add_argument(
+        "--cost",
+        choices=("parameters", "latency"),
+        help="of the front: counted, or a measured forward pass (default: parameters)",
+    )
+    prune.add_argument(
+        "--start", choices=("teacher", "base"), help="network to prune (default: as --prune says; teacher for a front)"
     )
     prune.add_argument("--criterion", choices=("kdis", "taylor"), help="gradients of KD or task loss (default: kdis)")
     prune.add_argument(

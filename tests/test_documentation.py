@@ -29,10 +29,27 @@ DOCUMENTS = [
     "search_spaces/README.md",
 ]
 COMMANDS = ("tune", "train", "export")
-MODULES = (*(f"kdsearch.{name}" for name in COMMANDS), "experiments.picture")
+EXPERIMENTS = (
+    "experiments.picture",
+    "experiments.benchmarks.step",
+    "experiments.benchmarks.forward",
+    "experiments.benchmarks.scale",
+    "experiments.benchmarks.gpu",
+    "experiments.benchmarks.search",
+)
+MODULES = (*(f"kdsearch.{name}" for name in COMMANDS), *EXPERIMENTS)
 
 # How a docstring marks an interpretation of the paper.
 MARK = re.compile(r"(?<!\w)\(readings?[,:)]")
+
+
+def parser_of(module: str) -> argparse.ArgumentParser:
+    """Of a command that is a module or a package."""
+    found = importlib.import_module(module)
+    if hasattr(found, "__path__"):
+        found = importlib.import_module(f"{module}.__main__")
+    parser: argparse.ArgumentParser = found.parser()
+    return parser
 
 
 def text(document: str) -> str:
@@ -91,7 +108,10 @@ def test_there_is_something_to_check():
 def test_every_command_is_one_that_works(line):
     words = shlex.split(line)
     if words[:2] == ["python", "-m"] and words[2] in MODULES:
-        parsed = importlib.import_module(words[2]).parser().parse_args(words[3:])
+        module = importlib.import_module(words[2])
+        if not hasattr(module, "parser"):  # a package that is run
+            module = importlib.import_module(f"{words[2]}.__main__")
+        parsed = module.parser().parse_args(words[3:])
         settings(getattr(parsed, "fixed", []))
         if getattr(parsed, "loss", None) is not None:
             losses.get(parsed.loss)
@@ -141,7 +161,8 @@ def test_options_are_all_described_and_no_others(name):
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_options_in_the_prose_exist(document):
     known = {option for name in COMMANDS for option in options(name)}
-    known |= {o for a in importlib.import_module("experiments.picture").parser()._actions for o in a.option_strings}
+    parsers = [parser_of(name) for name in EXPERIMENTS]
+    known |= {option for parser in parsers for action in parser._actions for option in action.option_strings}
     assert set(re.findall(r"(?<![-\w])--[a-z][a-z-]*", prose(document))) <= known | {"--logdir"}
 
 

@@ -27,6 +27,7 @@ class TimedRun:
     """A trial whose epochs train for a set time: updates and one validation each, all of it real."""
 
     layout: Mapping[str, Any] | None = None
+    cost: float | None = None
 
     def __init__(self, trainer: Any, draw: Draws, seconds: float) -> None:
         self._trainer, self._draw, self._seconds = trainer, draw, seconds

@@ -100,7 +100,7 @@ def _write_inputs(folder: Path, n_nodes: int, batch: int) -> list[str]:
     import numpy as np
 
     from experiments.benchmarks.workload import simulated
-    from kdsearch.job.prepare import check
+    from kdsearch.job.plan import check
     from kdsearch.job.settings import JobSettings
     from kdsearch.models.stgcn import STUDENT, TEACHER
     from kdsearch.training.checkpoint import Checkpoint, save_checkpoint

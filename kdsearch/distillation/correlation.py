@@ -5,7 +5,8 @@ means over batch, nodes or steps, and pairs ``i < j``. Loss and gradient come fr
 the loss is computed: ``[B, T, N, N]`` is never written. On the CPU in single precision the pass is a Numba kernel; a
 plain torch form serves double precision, CUDA, and machines without Numba.
 
-The teacher is given as features, ``[B, T, N, C']`` with any number of channels, or as :class:`CorrelationRows`.
+The teacher is given as features, ``[B, T, N, C']`` with any number of channels, or as :class:`CorrelationRows`. Eq. 10
+also takes :class:`SampledRows`: the mean is then over the pairs that the bank holds of each row, an unbiased estimate.
 No gradient flows to the teacher.
 
 A *run* of r consecutive windows is one longer input: features of ``T + r - 1`` steps. With ``run=r`` the losses are the
@@ -23,10 +24,12 @@ from torch.autograd.function import once_differentiable
 
 from kdsearch.distillation import _kernels, _passes
 from kdsearch.distillation.packed import CorrelationRows, PackedCorrelation
+from kdsearch.distillation.sampled import SampledRows, sampled_pass
 
 __all__ = [
     "CorrelationRows",
     "PackedCorrelation",
+    "SampledRows",
     "spatial_correlation_loss",
     "spatial_pairs",
     "steps_weight",
@@ -114,12 +117,12 @@ def _pairs_weight(steps: int, run: int, dtype: torch.dtype, device: torch.device
     return torch.tensor(weight, dtype=dtype, device=device)
 
 
-def spatial_correlation_loss(student: Tensor, teacher: Tensor | CorrelationRows, run: int = 1) -> Tensor:
+def spatial_correlation_loss(student: Tensor, teacher: Tensor | CorrelationRows | SampledRows, run: int = 1) -> Tensor:
     """L_SCD of one spatial layer, Eqs. 9 and 10: mean over b, t and node pairs of ``(SC^s - SC^t)^2``.
 
     Args:
         student: features ``[B, T, N, C]``.
-        teacher: features ``[B, T, N, C']``, or rows of the bank.
+        teacher: features ``[B, T, N, C']``, or rows of the bank, with all pairs or with sampled ones.
         run: number of consecutive windows that the input spans (see the module's text).
 
     Returns:
@@ -128,7 +131,8 @@ def spatial_correlation_loss(student: Tensor, teacher: Tensor | CorrelationRows,
     batch, _, n, _ = _checked(student, teacher, run)
     if n < 2:
         raise ValueError("a spatial correlation needs at least two nodes")
-    share = 1.0 / (batch * (n * (n - 1) // 2))
+    n_pairs = teacher.bank.n_pairs if isinstance(teacher, SampledRows) else n * (n - 1) // 2
+    share = 1.0 / (batch * n_pairs)
     weight = (steps_weight(student, run) * share).repeat(batch)
     loss: Tensor = _Spatial.apply(student, _fixed(teacher), weight)  # type: ignore[no-untyped-call]
     return loss
@@ -156,9 +160,9 @@ def temporal_correlation_loss(student: Tensor, teacher: Tensor | CorrelationRows
     return loss
 
 
-def _checked(student: Tensor, teacher: Tensor | CorrelationRows, run: int) -> torch.Size:
+def _checked(student: Tensor, teacher: Tensor | CorrelationRows | SampledRows, run: int) -> torch.Size:
     """Shape of the student's features, after comparing it with the teacher's."""
-    given = teacher.rows.shape if isinstance(teacher, CorrelationRows) else teacher.shape[:3]
+    given = teacher.shape[:3] if isinstance(teacher, Tensor) else teacher.rows.shape
     if student.dim() != 4 or given != student.shape[: len(given)]:
         raise ValueError(f"student features {list(student.shape)} do not match the teacher's {list(given)}")
     if not 1 <= run <= student.shape[1]:
@@ -166,7 +170,7 @@ def _checked(student: Tensor, teacher: Tensor | CorrelationRows, run: int) -> to
     return student.shape
 
 
-def _fixed(teacher: Tensor | CorrelationRows) -> Tensor | CorrelationRows:
+def _fixed(teacher: Any) -> Any:
     """Cut off from the teacher's graph, which the backward pass would otherwise walk through for nothing."""
     return teacher.detach() if isinstance(teacher, Tensor) else teacher
 
@@ -184,11 +188,13 @@ class _Spatial(torch.autograd.Function):
     """Loss and gradient of :func:`spatial_correlation_loss` together; the gradient waits for ``backward``."""
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor | CorrelationRows, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, student: Tensor, teacher: Tensor | CorrelationRows | SampledRows, weight: Tensor) -> Tensor:
         batch, steps, n, channels = student.shape
         x = student.detach().transpose(2, 3).reshape(batch * steps, channels, n)
         if isinstance(teacher, CorrelationRows):
             sums, grad = _spatial_pass(x, teacher.bank, teacher.rows.reshape(-1), weight)
+        elif isinstance(teacher, SampledRows):
+            sums, grad = sampled_pass(x, teacher.bank, teacher.rows.reshape(-1), weight)
         else:
             # Teacher pairs of a few rows at a time: past some hundred nodes those of a batch are gigabytes.
             features = teacher.flatten(0, 1).to(student.dtype)

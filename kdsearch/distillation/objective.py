@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,7 +48,13 @@ class DistillationObjective:
         return self.training_of(new_network(self.dataset, self.channels, seed), params, device, seed)
 
     def training_of(
-        self, model: STGCN, params: Mapping[str, Any], device: str, seed: int, pruning: Pruning | None = None
+        self,
+        model: STGCN,
+        params: Mapping[str, Any],
+        device: str,
+        seed: int,
+        pruning: Pruning | None = None,
+        cost: Callable[[Trainer], float] | None = None,
     ) -> Trainer:
         """The training of a given network with the hyperparameters of loss and training."""
         values = dict(params)
@@ -59,10 +65,12 @@ class DistillationObjective:
             seed=seed,
         )
         torch.manual_seed(seed)
-        loss = losses.build(self.loss, scale=losses.Scale(self.dataset.mean, self.dataset.std), **values)
+        loss = losses.build(
+            self.loss, scale=losses.Scale(self.dataset.mean, self.dataset.std), error=settings.error, **values
+        )
         told: BankReader | LiveTeacher | None = None
         if self.bank is not None:
             told = BankReader(self.bank, device)
         elif self.teacher is not None:
-            told = LiveTeacher(self.teacher.network(self.dataset), device)
-        return Trainer(model, self.dataset, loss, settings, told, device, pruning)
+            told = LiveTeacher(self.teacher.network(self.dataset), device, settings.rollout_steps)
+        return Trainer(model, self.dataset, loss, settings, told, device, pruning, cost)

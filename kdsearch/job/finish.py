@@ -11,7 +11,9 @@ import torch
 
 from kdsearch import fingerprint
 from kdsearch.data import Dataset
-from kdsearch.job.prepare import Plan, Prepared, Say, trained
+from kdsearch.job.plan import Plan
+from kdsearch.job.prepare import Prepared, Say, trained
+from kdsearch.job.rivals import Rival, train_rival
 from kdsearch.models.layout import Layout
 from kdsearch.models.stgcn import CHANNELS
 from kdsearch.pruning.objective import planned, settings_of
@@ -19,12 +21,13 @@ from kdsearch.results import store
 from kdsearch.results.best import NAME, write_best
 from kdsearch.results.result import SCHEMA, Result
 from kdsearch.search.confirm import Confirmed, SeedRun, confirm
+from kdsearch.search.record import Ranked
 from kdsearch.search.settings import SearchResult
 from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
 from kdsearch.training.evaluate import evaluate
 from kdsearch.training.metrics import score
 
-__all__ = ["finish"]
+__all__ = ["baselines", "best_seed", "checkpoint_of", "confirm_best", "document_of", "finish"]
 
 
 def finish(prepared: Prepared, search: SearchResult, say: Say, command: str, store_dir: Any) -> dict[str, Any]:
@@ -37,23 +40,36 @@ def finish(prepared: Prepared, search: SearchResult, say: Say, command: str, sto
         UserError: no trial reached a finite score.
     """
     plan = prepared.plan
-    seeds = plan.seeds
-    candidates = search.ranked[: plan.confirm.configurations]
-    if candidates:
-        say(f"confirm: {len(candidates)} x {len(seeds)} trainings of {plan.student.epochs} epochs")
-    confirmed = confirm(prepared.objective, candidates, seeds, plan.search, lambda n, run: _tell(say, n, run))
+    confirmed = confirm_best(prepared, search.ranked[: plan.confirm.configurations], say)
     winner = confirmed[0]
-    for seed in seeds[1:]:
-        prepared.students[seed] = trained(plan, "student", replace(plan.student, seed=seed), say)
-    prepared.seconds["student_none"] = sum(c.seconds for c in prepared.students.values())
-    checkpoints = [_checkpoint(plan, run) for run in winner.runs]
-    best = min(range(len(seeds)), key=lambda i: winner.runs[i].score)
-    save_checkpoint(plan.search.output / "checkpoints" / "best.pt", checkpoints[best])
-    document = _document(prepared, search, confirmed, checkpoints, command)
+    checkpoints = [checkpoint_of(plan, run, plan.start) for run in winner.runs]
+    rival = train_rival(prepared, winner, say, store_dir)
+    save_checkpoint(plan.search.output / "checkpoints" / "best.pt", checkpoints[best_seed(winner)])
+    rows = baselines(prepared, rival)
+    document = document_of(prepared, search, confirmed, checkpoints, rows, command)
+    if rival is not None:
+        document["search"]["seconds"][rival.name] = sum(run.seconds for run in rival.confirmed.runs)
     write_best(plan.search.output / NAME, document)
     if store.update(Result.read(document, NAME), store_dir):
         say(f"store: the best so far for {plan.dataset.name}, kept in {store.path_of(plan.dataset.name, store_dir)}")
     return document
+
+
+def confirm_best(prepared: Prepared, candidates: list[Ranked], say: Say) -> list[Confirmed]:
+    """Train candidates, and the student without KD, at full length with every seed; lowest mean score first."""
+    plan, seeds = prepared.plan, prepared.plan.seeds
+    if candidates:
+        say(f"confirm: {len(candidates)} x {len(seeds)} trainings of {plan.student.epochs} epochs")
+    confirmed = confirm(prepared.objective, candidates, seeds, plan.search, lambda n, run: _tell(say, n, run))
+    for seed in seeds[1:]:
+        prepared.students[seed] = trained(plan, "student", replace(plan.student, seed=seed), say)
+    prepared.seconds["student_none"] = sum(c.seconds for c in prepared.students.values())
+    return confirmed
+
+
+def best_seed(winner: Confirmed) -> int:
+    """Position of the seed with the lowest score."""
+    return min(range(len(winner.runs)), key=lambda i: winner.runs[i].score)
 
 
 def _tell(say: Say, number: int, run: SeedRun) -> None:
@@ -61,10 +77,11 @@ def _tell(say: Say, number: int, run: SeedRun) -> None:
     say(f"confirm: trial {number} with seed {run.seed}: {how}")
 
 
-def _checkpoint(plan: Plan, run: SeedRun) -> Checkpoint:
+def checkpoint_of(plan: Plan, run: SeedRun, start: str) -> Checkpoint:
+    """A run of the confirmation as a checkpoint; ``start`` names the architecture of one that says none itself."""
     layout = None if run.layout is None else Layout.from_plain(run.layout)
     return Checkpoint(
-        channels=CHANNELS[plan.start] if layout is None else layout.blocks,
+        channels=CHANNELS[start] if layout is None else layout.blocks,
         weights={name: torch.from_numpy(value) for name, value in run.weights.items()},
         dataset=plan.dataset.name,
         data=plan.dataset.fingerprint,
@@ -75,13 +92,15 @@ def _checkpoint(plan: Plan, run: SeedRun) -> Checkpoint:
     )
 
 
-def _document(
+def document_of(
     prepared: Prepared,
     search: SearchResult,
     confirmed: list[Confirmed],
     checkpoints: list[Checkpoint],
+    baselines: dict[str, Any],
     command: str,
 ) -> dict[str, Any]:
+    """The document of best.json for the first of ``confirmed``, whose networks are ``checkpoints``."""
     plan, winner = prepared.plan, confirmed[0]
     dataset = plan.dataset
     networks = [c.network(dataset, plan.device) for c in checkpoints]
@@ -119,7 +138,7 @@ def _document(
         "confirmed": [
             {"trial": c.trial, "params": dict(c.params), "score": {"mean": c.mean, "std": c.std}} for c in confirmed
         ],
-        "baselines": _baselines(prepared),
+        "baselines": baselines,
         "warnings": prepared.warnings,
         "search": {
             "trials": search.wanted,
@@ -136,6 +155,7 @@ def _document(
             "code": fingerprint.code(),
             "data": dataset.fingerprint,
             "protocol": fingerprint.digest(plan.protocol),
+            **({} if plan.cost is None else {"front": fingerprint.digest(plan.front_protocol)}),
             "versions": fingerprint.versions(),
         },
         "command": command,
@@ -147,7 +167,7 @@ def _pruned(plan: Plan, winner: Confirmed, checkpoints: list[Checkpoint]) -> dic
     if plan.pruning is None:
         return {}
     settings = settings_of(plan.pruning, winner.params)
-    schedule = planned(plan.dataset, settings)
+    schedule = planned(plan.dataset, settings, plan.start)
     left = schedule.sizes[-1] if schedule.sizes else schedule.full
     return {
         "pruning": {
@@ -169,7 +189,7 @@ def _widths(checkpoint: Checkpoint) -> dict[str, Any]:
     return {"blocks": layout.blocks, "head": layout.head}
 
 
-def _baselines(prepared: Prepared) -> dict[str, Any]:
+def baselines(prepared: Prepared, rival: Rival | None) -> dict[str, Any]:
     """Figures of what stands beside the winner, on validation and test days."""
     dataset, device = prepared.plan.dataset, prepared.plan.device
     rows: dict[str, Any] = {}
@@ -180,11 +200,16 @@ def _baselines(prepared: Prepared) -> dict[str, Any]:
     if prepared.start is not None and prepared.plan.start != "teacher":
         rows[prepared.plan.start] = _measured([prepared.start], dataset, device)
     rows["student_none"] = _measured(list(prepared.students.values()), dataset, device)
+    if rival is not None:
+        runs = [checkpoint_of(prepared.plan, run, rival.start) for run in rival.confirmed.runs]
+        told = {"params": dict(rival.confirmed.params), "params_from": rival.source}
+        rows[rival.name] = {**_measured(runs, dataset, device), **told}
     return rows
 
 
 def _measured(checkpoints: list[Checkpoint], dataset: Dataset, device: str) -> dict[str, Any]:
     return {
+        "n_parameters": round(statistics.fmean(c.network(dataset).n_parameters() for c in checkpoints)),
         "validation": _spread(c.validation for c in checkpoints),
         "test": _spread(evaluate(c.network(dataset, device), dataset, "test", device) for c in checkpoints),
     }

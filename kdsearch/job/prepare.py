@@ -1,95 +1,33 @@
-"""All that comes before the first trial: checks, data, baselines, teacher, bank."""
+"""All that comes before the first trial: data, baselines, teacher, bank."""
 
 from __future__ import annotations
 
 import math
-import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from kdsearch.command import Confirm
-from kdsearch.command import confirm as parse_confirm
-from kdsearch.data import Dataset, Windows, load
+from kdsearch.data import Windows
 from kdsearch.distillation import losses
-from kdsearch.distillation.bank import TeacherBank, bank_bytes
+from kdsearch.distillation.bank import TeacherBank
 from kdsearch.distillation.objective import DistillationObjective
-from kdsearch.errors import UserError
+from kdsearch.job import bank as banks
 from kdsearch.job import pruning as prunings
-from kdsearch.job.settings import JobSettings
+from kdsearch.job.plan import Plan
 from kdsearch.models.classical import CopyLast, RidgeAR
-from kdsearch.models.stgcn import CHANNELS, TEACHER, Channels
+from kdsearch.models.stgcn import CHANNELS, Channels
 from kdsearch.pruning.objective import PruningObjective
-from kdsearch.pruning.settings import PruneSettings
-from kdsearch.search import space as spaces
-from kdsearch.search.resources import local_machine, make_plan
-from kdsearch.search.settings import SearchSettings, check_settings
 from kdsearch.search.space import Space
 from kdsearch.training.checkpoint import Checkpoint
 from kdsearch.training.evaluate import Forecaster, evaluate
 from kdsearch.training.fit import EpochReport
 from kdsearch.training.metrics import score
-from kdsearch.training.reference import PROTOCOL, default_cache, train_once
-from kdsearch.training.reference import fingerprint as network_fingerprint
+from kdsearch.training.reference import train_once
 from kdsearch.training.settings import FitSettings
 
-__all__ = [
-    "Plan",
-    "Prepared",
-    "Say",
-    "Told",
-    "build_bank",
-    "build_objective",
-    "check",
-    "prepare",
-    "start_of",
-    "trained",
-]
-
-# A bank larger than this share of the memory that is free now is not built: the teacher then runs with every trial.
-_MEMORY_SHARE = 0.25
+__all__ = ["Prepared", "Say", "Told", "build_bank", "build_objective", "prepare", "start_of", "trained"]
 
 Say = Callable[[str], None]
-
-
-@dataclass
-class Plan:
-    """What the arguments amount to, checked, before anything is computed."""
-
-    dataset: Dataset
-    space: Space
-    search: SearchSettings
-    confirm: Confirm
-    student: FitSettings
-    teacher: FitSettings
-    cache: Path
-    device: str
-    pruning: PruneSettings | None = None
-
-    @property
-    def start(self) -> str:
-        """What a trial begins with: ``"student"``, fresh, or the trained ``"teacher"`` or ``"base"`` to be pruned."""
-        return "student" if self.pruning is None else prunings.start_network(self.pruning.percent)
-
-    @property
-    def seeds(self) -> list[int]:
-        """Of the confirmation: none that the search has seen, or luck in the search would be confirmed."""
-        return [self.search.seed + 1 + k for k in range(self.confirm.seeds)]
-
-    @property
-    def protocol(self) -> dict[str, Any]:
-        """All that must agree for two results to compete."""
-        protocol = {
-            "version": PROTOCOL,
-            "student": {"channels": CHANNELS[self.start], **vars(replace(self.student, seed=0))},
-            "teacher": {"channels": TEACHER, **vars(self.teacher)},
-            "seeds": self.seeds,
-        }
-        if self.pruning is not None:
-            protocol["pruning"] = {"start": self.start, **prunings.shared(self.pruning)}
-        return protocol
 
 
 @dataclass
@@ -115,83 +53,6 @@ class Prepared:
     start: Checkpoint | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-
-
-def check(settings: JobSettings, search: bool = True) -> Plan:
-    """Refuse whatever cannot work, cheapest checks first; nothing is computed or written.
-
-    Args:
-        settings: what was asked for.
-        search: whether a search will run, so that its output folder is checked too.
-
-    Raises:
-        UserError: one sentence.
-    """
-    losses.get(settings.loss)
-    pruning = prunings.template(settings)
-    if settings.space is not None:
-        _space(settings.space, settings)
-    suffix = "" if settings.prune is None else f"-prune{settings.prune:g}"
-    output = settings.output or Path("runs") / f"{Path(settings.dataset).stem}-{settings.loss}{suffix}"
-    limits = SearchSettings(
-        output=output,
-        trials=settings.trials or 1,
-        epochs=settings.epochs or 1,
-        concurrency=settings.concurrency,
-        gpus_per_trial=settings.gpus_per_trial,
-        cpus_per_trial=settings.cpus_per_trial,
-        time_budget_s=settings.time_budget,
-        scheduler=settings.scheduler,
-        sampler=settings.sampler,
-        seed=settings.seed,
-        resume=settings.resume,
-        address=settings.address,
-    )
-    machine = local_machine()
-    if settings.address is None:
-        make_plan(machine, limits.trials, limits.concurrency, limits.cpus_per_trial, limits.gpus_per_trial)
-    if search:
-        _check_output(output, settings.resume)
-    dataset = load(settings.dataset, settings.data_dir)
-    space = _space(settings.space or spaces.find(dataset.space), settings)
-    check_settings(limits)  # imports Ray and Optuna: after what can be refused without them
-    defaults = space.defaults
-    student = FitSettings(epochs=settings.epochs or defaults.epochs, seed=settings.seed)
-    teacher = FitSettings(
-        epochs=settings.teacher_epochs or defaults.teacher_epochs or defaults.epochs,
-        run_length=settings.teacher_run_length or defaults.teacher_run_length,
-        seed=settings.seed,
-    )
-    plan = Plan(
-        dataset=dataset,
-        space=space,
-        search=limits,
-        confirm=settings.confirm or parse_confirm(defaults.confirm),
-        student=student,
-        teacher=teacher,
-        cache=settings.cache_dir or default_cache(),
-        device="cuda" if machine.gpus and settings.gpus_per_trial != 0 else "cpu",
-        pruning=pruning,
-    )
-    identity = {
-        "dataset": dataset.name,
-        "data": dataset.fingerprint,
-        "teacher": network_fingerprint(dataset, TEACHER, teacher),
-    }
-    grace = defaults.grace
-    if pruning is not None:
-        identity |= {"start": network_fingerprint(dataset, CHANNELS[plan.start], teacher), **prunings.shared(pruning)}
-        if search:
-            grace = max(grace, prunings.grace(dataset, space, pruning, student))
-    plan.search = replace(
-        limits,
-        trials=settings.trials or defaults.trials,
-        epochs=student.epochs,
-        grace=grace,
-        reduction=defaults.reduction,
-        identity=identity,
-    )
-    return plan
 
 
 def prepare(plan: Plan, bank_memory: int | str, say: Say) -> Prepared:
@@ -225,7 +86,7 @@ def prepare(plan: Plan, bank_memory: int | str, say: Say) -> Prepared:
     bank, live, seconds["bank"] = build_bank(plan, teacher, bank_memory, say)
     objective = build_objective(plan, bank, live, start)
     if plan.pruning is not None:
-        warnings += prunings.tell(dataset, plan.pruning, plan.search.grace, say)
+        warnings += prunings.tell(dataset, plan.pruning, plan.start, plan.search.grace, say, plan.cost is not None)
     if device == "cuda" and plan.search.gpus_per_trial == "auto":
         plan.search = replace(plan.search, peak_bytes=_peak_bytes(objective, plan.space))
     return Prepared(plan, teacher, {seed: student}, models, objective, start, seconds, warnings)
@@ -245,7 +106,7 @@ def build_objective(
     distillation = DistillationObjective(plan.dataset, plan.space.loss, plan.student, bank, live)
     if plan.pruning is None or start is None:
         return distillation
-    return PruningObjective(distillation, start, plan.pruning)
+    return PruningObjective(distillation, start, plan.pruning, plan.cost)
 
 
 def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoint:
@@ -257,7 +118,7 @@ def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoin
         plan.dataset,
         name,
         channels,
-        losses.build("none"),
+        losses.build("none", error=settings.error),
         settings,
         plan.cache,
         plan.device,
@@ -294,31 +155,6 @@ def _span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def _space(path: Path, settings: JobSettings) -> Space:
-    return spaces.load(path, settings.loss, settings.prune).fix(settings.fixed)
-
-
-def _check_output(output: Path, resume: bool) -> None:
-    """Whether a search may be written here, as far as can be told without writing."""
-    if (output / "study.journal").exists() and not resume:
-        raise UserError(f"{output} already holds a search: carry on with --resume, or give another --output")
-    existing = output
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise UserError(f"--output {output}: {existing} is a file, not a folder")
-    if not os.access(existing, os.W_OK | os.X_OK) or _read_only(existing):
-        raise UserError(f"--output {output} cannot be written: {existing} is read-only; give another --output")
-
-
-def _read_only(folder: Path) -> bool:
-    """A read-only file system, which the superuser's permissions do not show."""
-    try:
-        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
-    except (AttributeError, OSError):
-        return False
-
-
 def _weak_teacher(teacher: Checkpoint, others: dict[str, float]) -> list[str]:
     """The warning that a teacher is worth little, if it is."""
     own = teacher.validation["score"]
@@ -336,29 +172,8 @@ def build_bank(
 ) -> tuple[TeacherBank | None, Checkpoint | None, float]:
     """What the plan's loss reads of the teacher: the bank, or the teacher where the bank would not fit; seconds."""
     needs = losses.get(plan.space.loss).NEEDS
-    if not needs.teacher:
-        return None, None, 0.0
-    began = time.perf_counter()
-    model = teacher.network(plan.dataset, plan.device)
-    size = bank_bytes(model, plan.dataset.split.train, plan.dataset.steps_per_day, needs)
-    allowed = int(memory) if memory != "auto" else int(_MEMORY_SHARE * _free_memory())
-    if size > allowed:
-        say(
-            f"teacher bank: {size / 1e9:.2f} GB exceed the {allowed / 1e9:.2f} GB allowed (--bank-memory); "
-            "the teacher runs with every trial instead, which is much slower"
-        )
-        return None, teacher, 0.0
-    bank = TeacherBank.build(model, Windows(plan.dataset, "train", plan.device).days, needs)
-    seconds = time.perf_counter() - began
-    say(f"teacher bank: {bank.n_bytes / 1e6:.0f} MB in {seconds:.1f} s")
-    return bank, None, seconds
-
-
-def _free_memory() -> int:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 8 << 30
+    steps = plan.student.rollout_steps
+    return banks.build(plan.dataset, needs, teacher, plan.sampling, memory, plan.device, say, steps)
 
 
 def _peak_bytes(objective: DistillationObjective | PruningObjective, space: Space) -> int:

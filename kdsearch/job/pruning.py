@@ -10,12 +10,12 @@ from kdsearch.data import Dataset
 from kdsearch.distillation import losses
 from kdsearch.errors import UserError
 from kdsearch.job.settings import JobSettings
-from kdsearch.pruning.objective import epochs_of_pruning, planned, settings_of, start_network
+from kdsearch.pruning.objective import PERCENT, epochs_of_pruning, planned, settings_of, start_network
 from kdsearch.pruning.settings import PruneSettings
 from kdsearch.search.space import Space
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["grace", "shared", "start_network", "tell", "template"]
+__all__ = ["grace", "shared", "start_of", "tell", "template", "with_top_percent"]
 
 _CHOICES = ("criterion", "granularity", "finetune_loss", "unreachable")
 # Values of a range at which the number of stages is looked at.
@@ -29,17 +29,39 @@ def template(settings: JobSettings) -> PruneSettings | None:
         UserError: an option of pruning without ``--prune``, or a loss that cannot be pruned with.
     """
     given = {name: getattr(settings, name) for name in _CHOICES if getattr(settings, name) is not None}
-    if settings.prune is None:
-        for name, value in given.items():
+    pareto = settings.objective == "pareto"
+    if settings.cost is not None and not pareto:
+        raise UserError(f"--cost {settings.cost} is of a front: give --objective pareto too")
+    if settings.prune is None and not pareto:
+        for name, value in {**given, **({} if settings.start is None else {"start": settings.start})}.items():
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option} {value} is of pruning: give --prune PERCENT too, such as --prune 97")
         return None
+    if settings.prune is not None and pareto:
+        raise UserError(
+            f"--prune {settings.prune:g}: with --objective pareto the percent is searched: leave --prune out, or fix "
+            f"it by --set {PERCENT}={settings.prune:g}"
+        )
     if losses.get(settings.loss).OWN_WEIGHTS:
         raise UserError(
             f"--prune: the loss {settings.loss} trains weights of its own that are shaped by the network's channels, "
             "which pruning removes: prune with another loss"
         )
+    if settings.prune is None:  # a front: every trial has its own percent, and where that ends is what counts
+        return PruneSettings(50.0, **{"unreachable": "nearest", **given})
     return PruneSettings(settings.prune, **given)
+
+
+def start_of(settings: JobSettings) -> str:
+    """What a trial begins with: ``"student"``, fresh, or the trained ``"teacher"`` or ``"base"`` to be pruned."""
+    if settings.objective == "pareto":
+        return settings.start or "teacher"
+    return "student" if settings.prune is None else settings.start or start_network(settings.prune)
+
+
+def with_top_percent(pruning: PruneSettings, space: Space) -> PruneSettings:
+    """The template of a front's trials, with the highest percent of the space."""
+    return replace(pruning, percent=max(_ends(space, PERCENT)))
 
 
 def shared(pruning: PruneSettings) -> dict[str, Any]:
@@ -47,7 +69,7 @@ def shared(pruning: PruneSettings) -> dict[str, Any]:
     return {"percent": pruning.percent, **{name: getattr(pruning, name) for name in _CHOICES}}
 
 
-def grace(dataset: Dataset, space: Space, pruning: PruneSettings, student: FitSettings) -> int:
+def grace(dataset: Dataset, space: Space, pruning: PruneSettings, start: str, student: FitSettings) -> int:
     """Epochs after which every configuration of the space has finished pruning: none may be stopped before.
 
     Raises:
@@ -58,7 +80,7 @@ def grace(dataset: Dataset, space: Space, pruning: PruneSettings, student: FitSe
     slowest = 1
     for share in _between(space, "stage_percent"):
         settings = settings_of(pruning, {"pruning_minibatch": interval, "stage_percent": share})
-        slowest = max(slowest, epochs_of_pruning(dataset, planned(dataset, settings), settings, fit))
+        slowest = max(slowest, epochs_of_pruning(dataset, planned(dataset, settings, start), settings, fit))
     if slowest >= fit.epochs:
         raise UserError(
             f"--epochs {fit.epochs}: the slowest pruning of the space (pruning_minibatch={interval:g}, "
@@ -68,17 +90,20 @@ def grace(dataset: Dataset, space: Space, pruning: PruneSettings, student: FitSe
     return slowest
 
 
-def tell(dataset: Dataset, pruning: PruneSettings, grace: int, say: Callable[[str], None]) -> list[str]:
+def tell(
+    dataset: Dataset, pruning: PruneSettings, start: str, grace: int, say: Callable[[str], None], front: bool
+) -> list[str]:
     """Say what will be pruned; returns the warning that the percent is missed, if it is."""
-    schedule = planned(dataset, pruning)
+    schedule = planned(dataset, pruning, start)
     say(
-        f"pruning {pruning.percent:g}%: {schedule.full:,} parameters of the {start_network(pruning.percent)} to "
+        f"pruning {'up to ' if front else ''}{pruning.percent:g}%: {schedule.full:,} parameters of the {start} to "
         f"{schedule.sizes[-1]:,} ({100 * schedule.sizes[-1] / schedule.full:.2f}%); "
         f"no trial is stopped before epoch {grace}"
     )
-    if schedule.warning:
-        say(f"warning: {schedule.warning}")
-    return [schedule.warning] if schedule.warning else []
+    if not schedule.warning or front:
+        return []
+    say(f"warning: {schedule.warning}")
+    return [schedule.warning]
 
 
 def _ends(space: Space, name: str) -> list[float]:

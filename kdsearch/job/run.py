@@ -6,7 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from kdsearch.job.prepare import Plan, check, prepare
+from kdsearch.job.plan import Plan, check
+from kdsearch.job.prepare import prepare
 from kdsearch.job.settings import JobSettings
 
 __all__ = ["run_job"]
@@ -58,9 +59,11 @@ def run_job(settings: JobSettings) -> int:
         print(f"interrupted; carry on with: {_resume(settings.command)}", file=sys.stderr)
         return _INTERRUPTED
     from kdsearch.job.finish import finish
+    from kdsearch.job.front import finish_front
 
     try:
-        document = finish(prepared, found, say, settings.command, settings.store)
+        how = finish if plan.cost is None else finish_front
+        document = how(prepared, found, say, settings.command, settings.store)
     except KeyboardInterrupt:
         print(f"interrupted; carry on with: {_resume(settings.command)}", file=sys.stderr)
         return _INTERRUPTED
@@ -90,12 +93,15 @@ def _resume(command: str) -> str:
 
 def _print_result(plan: Plan, document: Mapping[str, Any]) -> None:
     from kdsearch.results.formats import render
+    from kdsearch.results.front import read_front
     from kdsearch.results.result import Result
-    from kdsearch.results.tables import best, comparison
+    from kdsearch.results.tables import best, comparison, front
 
-    result = Result.read(document, "best.json")
     print()
-    print(render([*best([result]), *comparison([result])], "md"))
-    print(
-        f"everything is in {plan.search.output}: best.json, trials.parquet, study.journal, tensorboard/, checkpoints/"
-    )
+    if plan.cost is not None:
+        print(render(front(read_front(document, "front.json")), "md"))
+    else:
+        result = Result.read(document, "best.json")
+        print(render([*best([result]), *comparison([result])], "md"))
+    files = "best.json, " if plan.cost is None else "front.json, best.json, "
+    print(f"everything is in {plan.search.output}: {files}trials.parquet, study.journal, tensorboard/, checkpoints/")

@@ -25,6 +25,10 @@ class JobSettings:
         prune: percent of all parameters to take away; None for a student without pruning.
         criterion, granularity, finetune_loss, unreachable: see :class:`kdsearch.pruning.settings.PruneSettings`; only
             with ``prune``.
+        start: network that is pruned, ``"teacher"`` or ``"base"``; None: as the percent says.
+        objective: ``"score"``, or ``"pareto"``: a front of validation score and cost, the percent searched too.
+        cost: of a front: ``"parameters"`` or ``"latency"``; None for parameters.
+        recipe: how teacher and students are trained, see :mod:`kdsearch.training.recipe`.
         space: search space instead of the dataset's own.
         fixed: hyperparameters taken out of the search.
         data_dir: where the raw files lie.
@@ -53,6 +57,10 @@ class JobSettings:
     granularity: GranularityName | None = None
     finetune_loss: FinetuneLoss | None = None
     unreachable: Unreachable | None = None
+    start: str | None = None
+    objective: str = "score"
+    cost: str | None = None
+    recipe: str = "paper"
     space: Path | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     data_dir: Path | None = None

@@ -16,7 +16,9 @@ from kdsearch.data import Dataset
 from kdsearch.data.catalog import KNOWN
 from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.errors import UserError
-from kdsearch.job.prepare import Plan, Say, Told, build_bank, build_objective, check, start_of, trained
+from kdsearch.job.bank import recorded_sampling
+from kdsearch.job.plan import Plan, check
+from kdsearch.job.prepare import Say, Told, build_bank, build_objective, start_of, trained
 from kdsearch.job.settings import JobSettings
 from kdsearch.models.layout import Layout
 from kdsearch.models.stgcn import CHANNELS
@@ -26,6 +28,7 @@ from kdsearch.results.files import write_json
 from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
 from kdsearch.training.evaluate import evaluate
 from kdsearch.training.fit import fit
+from kdsearch.training.recipe import PAPER
 
 __all__ = ["TrainSettings", "run_training"]
 
@@ -43,6 +46,7 @@ class TrainSettings:
         seeds: how many; None for those of ``params``, else 1.
         seed: the first of them.
         epochs, batch_size, learning_rate: of a training without ``params``.
+        recipe: how it is trained; None for that of ``params``, else the paper's.
         test: also measure on the test days.
         data_dir, cache_dir, output, bank_memory, teacher_epochs, teacher_run_length, device: see
             :class:`kdsearch.job.settings.JobSettings`.
@@ -56,6 +60,7 @@ class TrainSettings:
     seeds: int | None = None
     seed: int = 0
     epochs: int | None = None
+    recipe: str | None = None
     test: bool = False
     data_dir: Path | None = None
     cache_dir: Path | None = None
@@ -72,6 +77,7 @@ def run_training(settings: TrainSettings) -> int:
     _check(settings, document)
     plan = check(_job(settings, document), search=False)
     if document is not None:
+        plan.sampling = recorded_sampling(document["protocol"])
         _check_data(settings, document, plan.dataset)
     say = _Clock()
     output = settings.output or Path("runs") / f"{plan.dataset.name}-{settings.model}-{plan.space.loss}-train"
@@ -118,6 +124,11 @@ def _check(settings: TrainSettings, document: Mapping[str, Any] | None) -> None:
         return
     if settings.loss not in (None, document["loss"]):
         raise UserError(f"--loss {settings.loss}: {settings.params} holds the configuration of {document['loss']}")
+    if settings.recipe not in (None, document["protocol"].get("recipe", PAPER)):
+        raise UserError(
+            f"--recipe {settings.recipe}: {settings.params} was found with --recipe "
+            f"{document['protocol'].get('recipe', PAPER)}; leave the option out"
+        )
     if settings.fixed:
         raise UserError("--set and --params: give one of the two, the file holds every hyperparameter")
     if settings.dataset is None and document["dataset"] not in KNOWN:
@@ -144,6 +155,7 @@ def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSett
             fixed=settings.fixed,
             data_dir=settings.data_dir,
             epochs=settings.epochs,
+            recipe=settings.recipe or PAPER,
             cache_dir=settings.cache_dir,
         )
     protocol = document["protocol"]
@@ -156,6 +168,7 @@ def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSett
         seed=protocol["teacher"]["seed"],
         teacher_epochs=protocol["teacher"]["epochs"],
         teacher_run_length=protocol["teacher"]["run_length"],
+        recipe=protocol.get("recipe", PAPER),
         cache_dir=settings.cache_dir,
     )
 
@@ -164,7 +177,11 @@ def _pruning(document: Mapping[str, Any]) -> dict[str, Any]:
     """What was pruned, as the command's arguments."""
     told = document["protocol"].get("pruning")
     names = ("criterion", "granularity", "finetune_loss", "unreachable")
-    return {} if told is None else {"prune": told["percent"], **{name: told[name] for name in names}}
+    return (
+        {}
+        if told is None
+        else {"prune": told["percent"], "start": told["start"], **{name: told[name] for name in names}}
+    )
 
 
 def _seeds(settings: TrainSettings, document: Mapping[str, Any] | None) -> list[int]:

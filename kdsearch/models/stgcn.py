@@ -44,11 +44,13 @@ class Features:
         temporal: outputs of the blocks' temporal layers in order (GLU, ReLU, GLU, ReLU), before LayerNorm; each
             ``[B, T_l, N, C_l]`` with ``T_l`` = 10, 8, 6, 4 for ``n_his`` = 12.
         spatial: outputs of the blocks' spatial layers, each ``[B, T_l, N, C_l]`` with ``T_l`` = 10, 6.
+        rollout: forecasts ``[B, steps, N]`` of a network fed with its own; None where only one step was asked for.
     """
 
     prediction: Tensor
     temporal: list[Tensor]
     spatial: list[Tensor]
+    rollout: Tensor | None = None
 
 
 class _Tails:

@@ -21,7 +21,7 @@ from kdsearch.pruning.granularity import Granularity, granularity
 from kdsearch.pruning.importance import Importance, Statistics
 from kdsearch.pruning.schedule import Schedule, make_schedule
 from kdsearch.pruning.settings import PruneSettings
-from kdsearch.training.fit import Minibatch, Trainer
+from kdsearch.training.fit import Histograms, Minibatch, Trainer
 
 __all__ = ["Pruner", "Stage", "plan"]
 
@@ -150,7 +150,7 @@ class Pruner:
             return
         gradients: Sequence[Tensor | None]
         if self.settings.criterion == "taylor" and getattr(trainer.loss, "name", None) != _TASK:
-            gradients = trainer.gradients(losses.build(_TASK), batch)
+            gradients = trainer.gradients(losses.build(_TASK, error=trainer.settings.error), batch)
         else:
             gradients = [p.grad for p in trainer.model.parameters()]
         self._importance.add(trainer.model, gradients)
@@ -188,7 +188,7 @@ class Pruner:
     def _finetune(self, trainer: Trainer) -> None:
         """Lines 24 and 25: what the epochs that are left train with."""
         if self.settings.finetune_loss == "task":
-            trainer.loss, trainer.teacher = losses.build(_TASK), None
+            trainer.loss, trainer.teacher = losses.build(_TASK, error=trainer.settings.error), None
 
     def figures(self) -> dict[str, float]:
         """Parameters, their share, what is left of each layer, and its mean importance before the last stage."""
@@ -198,6 +198,15 @@ class Pruner:
             found[f"pruning/{unit} {name}"] = float(width)
         for name, values in self.stages[-1].importance.items() if self.stages else ():
             found[f"pruning/importance {name}"] = values.total / values.count
+        return found
+
+    def histograms(self, after: int) -> Histograms:
+        """Importances of each layer at the stages done after so many minibatches."""
+        found: Histograms = {}
+        for stage in self.stages:
+            if stage.minibatch > after:
+                for name, values in stage.importance.items():
+                    found.setdefault(f"importance {name}", []).append((stage.minibatch, values.plain()))
         return found
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,22 +8,22 @@ returns.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
-from collections.abc import Mapping
-from itertools import count
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 __all__ = ["Run"]
 
-_number = count()
+_number = itertools.count()
 
 
 class Run:
@@ -33,10 +33,12 @@ class Run:
         folder: the run's folder, made if it is not there.
 
     Attributes:
+        folder: the run's folder.
         continued: the folder held events before.
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.continued = folder.is_dir() and any(folder.glob("events.out.tfevents.*"))
         folder.mkdir(parents=True, exist_ok=True)
         # Files of a run are read in the order of their names; the process id and a counter keep them apart.
@@ -49,6 +51,30 @@ class Run:
         """Write scalars by tag at a step."""
         summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
         self._write(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def histogram(self, tag: str, step: int, limits: Sequence[float], counts: Sequence[int]) -> None:
+        """Write a histogram by tag at a step.
+
+        Args:
+            tag: where it is shown.
+            step: its place on the axis of time.
+            limits: upper limits of the bins, ascending.
+            counts: values in each bin.
+        """
+        width = (limits[-1] - limits[0]) / (len(limits) - 1) if limits[-1] > limits[0] else 1.0
+        low = limits[0] - width
+        middles = [(a + b) / 2 for a, b in itertools.pairwise([low, *limits])]
+        histogram = HistogramProto(
+            min=low,
+            max=limits[-1],
+            num=sum(counts),
+            sum=sum(n * x for n, x in zip(counts, middles, strict=True)),
+            sum_squares=sum(n * x * x for n, x in zip(counts, middles, strict=True)),
+            bucket_limit=limits,
+            bucket=counts,
+        )
+        value = Summary.Value(tag=tag, histo=histogram)
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[value])))
 
     def restart(self, step: int) -> None:
         """Forget what an earlier file of this run holds at ``step`` and later."""

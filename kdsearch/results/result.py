@@ -12,7 +12,7 @@ from kdsearch.errors import UserError
 __all__ = ["BASELINES", "SCHEMA", "Figure", "Result"]
 
 SCHEMA = 1
-BASELINES = ("copy_last", "ridge_ar", "teacher", "base", "student_none")
+BASELINES = ("copy_last", "ridge_ar", "teacher", "base", "student_none", "student_kd", "traditional")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Result:
         test: the same names without the score.
         seeds: those of the confirmation.
         baselines: figures on the test days of what stands beside it, by the names in `BASELINES`.
+        sizes: parameters of the baselines that are networks, by the same names.
+        cost: of a point on a front: "parameters", "forward_ms"; else empty.
         fingerprint: "code", "data", "protocol" and perhaps "versions".
         search: its length ("trials", "epochs", ...).
         teacher: "n_parameters" and the like; may be empty.
@@ -75,6 +77,8 @@ class Result:
     fingerprint: dict[str, Any]
     search: dict[str, Any] = field(default_factory=dict)
     teacher: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -123,6 +127,12 @@ class Result:
             fingerprint=fingerprint,
             search=dict(get("search", Mapping, optional=True)),
             teacher=dict(get("teacher", Mapping, optional=True)),
+            cost={str(n): _number(v, f"{where}: cost.{n}") for n, v in get("cost", Mapping, optional=True).items()},
+            sizes={
+                str(name): parts["n_parameters"]
+                for name, parts in get("baselines", Mapping, optional=True).items()
+                if isinstance(parts, Mapping) and isinstance(parts.get("n_parameters"), int)
+            },
         )
 
     def document(self) -> dict[str, Any]:
@@ -137,10 +147,14 @@ class Result:
             "test": {name: figure.document() for name, figure in self.test.items()},
             "seeds": list(self.seeds),
             "baselines": {
-                name: {"test": {key: figure.document() for key, figure in figures.items()}}
+                name: {
+                    "test": {key: figure.document() for key, figure in figures.items()},
+                    **({"n_parameters": self.sizes[name]} if name in self.sizes else {}),
+                }
                 for name, figures in self.baselines.items()
             },
             "teacher": self.teacher,
+            **({"cost": self.cost} if self.cost else {}),
             "search": {key: self.search[key] for key in ("trials", "epochs") if key in self.search},
             "fingerprint": self.fingerprint,
         }

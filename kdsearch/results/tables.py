@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from kdsearch.results import paper
 from kdsearch.results.formats import Cell, Column, Label, Table, escape_tex, scientific, whole
 from kdsearch.results.result import Figure, Result
+from kdsearch.search.front import pareto_front
 
-__all__ = ["LOSSES", "best", "comparison", "table2", "table3"]
+__all__ = ["LOSSES", "best", "comparison", "front", "table2", "table3"]
 
 # Names as the paper prints them, in its order; the rest follow.
 LOSSES = {
@@ -30,6 +31,11 @@ _BASELINES = {
     "teacher": "Teacher",
     "base": "Base model",
     "student_none": "Student without KD",
+}
+# Of one result: what it must beat (Tables 7 and 8).
+_RIVALS = {
+    "student_kd": Label("Predetermined student ", "Predetermined student "),
+    "traditional": Label("Traditional pruning", "Traditional pruning"),
 }
 _SOURCE = Column("source", "Source")
 
@@ -90,7 +96,7 @@ def comparison(results: Iterable[Result]) -> list[Table]:
     """Errors on the test days of the reference rows and of each student, one table a dataset.
 
     Rows: copy-last, ridge AR(12), teacher, base model, student without KD (each where a search measured it), then
-    every result.
+    every result, a pruned one after what it must beat.
     Columns: parameters, then MAPE (%), MAE and RMSE (mph) at each horizon, mean and deviation over the seeds.
     """
     tables = []
@@ -99,12 +105,18 @@ def comparison(results: Iterable[Result]) -> list[Table]:
         for name, label in _BASELINES.items():
             holder = next((r for r, _ in found if r.baselines.get(name)), None)
             if holder is not None:
-                parameters = holder.teacher.get("n_parameters") if name == "teacher" else None
-                if name == "student_none" and holder.prune is None:
+                parameters = holder.sizes.get(name)
+                if parameters is None and name == "teacher":  # sizes are newer than some stored results
+                    parameters = holder.teacher.get("n_parameters")
+                if parameters is None and name == "student_none" and holder.prune is None:
                     parameters = holder.n_parameters
                 rows.append({"models": label, "parameters": parameters, **holder.baselines[name]})
         for result, suffix in found:
             pruned = "" if result.prune is None else f", {result.prune:g}% pruned"
+            for name, rival in _RIVALS.items():
+                if name in result.baselines:
+                    model = rival + (_model(result, suffix) if name == "student_kd" else pruned)
+                    rows.append({"models": model, "parameters": result.sizes.get(name), **result.baselines[name]})
             student = Label("Student ", "Student ") + _model(result, suffix + pruned)
             rows.append({"models": student, "parameters": result.n_parameters, **result.test})
         columns = [Column("models", "Models"), Column("parameters", "Parameters", number=whole)]
@@ -145,6 +157,42 @@ def best(results: Iterable[Result]) -> list[Table]:
             *(Column(key, key.capitalize(), number=whole) for key in ("seeds", "trials", "epochs")),
         ]
         tables.append(Table("best", "Best configurations", _heading(dataset), columns, rows))
+    return tables
+
+
+def front(points: Iterable[Result]) -> list[Table]:
+    """The points of a front, smallest network first, one table a dataset: size, time, errors, hyperparameters.
+
+    ``on the front`` is false where another point is as good in score and in parameters and better in one.
+    """
+    tables = []
+    for dataset, found in _by_dataset(points):
+        ordered = sorted((r for r, _ in found), key=lambda r: (r.n_parameters, r.score))
+        best = pareto_front(ordered, lambda r: (r.score, float(r.n_parameters)))
+        rows: list[dict[str, Cell]] = [
+            {
+                "parameters": r.n_parameters,
+                "pruned": r.prune,
+                "forward_ms": r.cost.get("forward_ms"),
+                "score": r.validation["score"],
+                **{f"mae_{m}": r.test.get(f"mae_{m}") for m in _minutes([dict(r.test)])},
+                "front": any(r is other for other in best),
+                **r.params,
+            }
+            for r in ordered
+        ]
+        shown = {key for row in rows for key, cell in row.items() if cell is not None}
+        columns = [
+            Column("parameters", "Parameters", number=whole),
+            Column("pruned", "Pruned %", unit="%"),
+            Column("forward_ms", "Forward pass (ms)"),
+            Column("score", "Validation score (mph)", figure=True),
+            *(Column(f"mae_{m}", f"Test MAE {m} min", figure=True) for m in _minutes(rows)),
+            Column("front", "On the front"),
+            *(c for c in (*_COMMON, *_ALPHAS, *_further(found, (*_COMMON, *_ALPHAS))) if c.key in shown),
+        ]
+        title = "Front of validation score and size"
+        tables.append(Table("front", title, _heading(dataset), columns, rows))
     return tables
 
 

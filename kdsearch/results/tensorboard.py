@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,10 @@ class TensorBoard(Listener):
         if math.isfinite(report.best_score):
             values["best/score"] = report.best_score
         try:
-            self._run(number, params, report.epoch).scalars(values, report.epoch)
+            run = self._run(number, params, report.epoch)
+            run.scalars(values, report.epoch)
+            if report.histograms:
+                self._stages(run.folder / "stages", report.histograms)
         except OSError as error:
             self._give_up(error)
         self._epoch[number] = report.epoch
@@ -125,6 +128,21 @@ class TensorBoard(Listener):
                 run.start(name, params)
             self._runs[number] = run
         return self._runs[number]
+
+    @staticmethod
+    def _stages(folder: Path, histograms: Mapping[str, Sequence[tuple[int, Mapping[str, Any]]]]) -> None:
+        """What the stages of an epoch pruned by: a run inside the trial's, whose steps are minibatches.
+
+        An epoch may have several stages, and values differ by powers of ten: their logarithms are drawn.
+        """
+        run = Run(folder)
+        if run.continued:
+            run.restart(min(step for found in histograms.values() for step, _ in found))
+        for name, found in histograms.items():
+            for step, values in found:
+                if values["limits"]:
+                    run.histogram(f"log10 {name}", step, [math.log10(x) for x in values["limits"]], values["counts"])
+        run.close()
 
     def _of_search(self, params: Mapping[str, Any]) -> Run:
         if self._search is None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, cast
 
 from kdsearch.command import suggestion
 from kdsearch.errors import UserError
-from kdsearch.search.space import PRUNING, TRAINING, WHOLE, Defaults, Parameter, Range, Space, Value, points
+from kdsearch.search.space import PARETO, PRUNING, TRAINING, WHOLE, Defaults, Parameter, Range, Space, Value, points
 
 __all__ = ["read"]
 
@@ -27,6 +27,7 @@ def read(
     loss: str,
     prune: str | None,
     declared: Mapping[str, tuple[float, float]] | None,
+    start: str | None = None,
 ) -> Space:
     """The space of ``loss`` from a parsed file; see :func:`kdsearch.search.space.load`."""
 
@@ -48,6 +49,8 @@ def read(
         if name not in _TOP
         for stage, space in _spaces(content, name, declared if name == loss else None, path, fail)
     }
+    if start is not None:
+        return _pareto(spaces, loss, start, content.get("common", {}), fail)
     return spaces.get((loss, prune)) or _pruned(spaces[loss, None], cast(str, prune), content.get("common", {}), fail)
 
 
@@ -59,13 +62,42 @@ def _pruned(space: Space, prune: str, common: Mapping[str, Any], fail: Fail) -> 
     from kdsearch.pruning.settings import PruneSettings
 
     where = f"[{space.loss}.prune.{prune}]"
-    for name in PRUNING:
-        if name not in common:
-            fail(f"misses {name}, which pruning searches: give it a range, or choices, in [common] or {where}")
-    added = tuple(_parameter(n, f"[common] {n}", common[n], allowed, fail) for n, allowed in PRUNING.items())
+    added = _added(
+        PRUNING, common, f"which pruning searches: give it a range, or choices, in [common] or {where}", fail
+    )
     usual = {p.name: _typed(p, _nearest(p, getattr(PruneSettings, p.name))) for p in added}
     known = points([{**point, **usual} for point in space.known])
     return replace(space, parameters=(*space.parameters, *added), known=known, prune=prune)
+
+
+def _pareto(
+    spaces: Mapping[tuple[str, str | None], Space], loss: str, start: str, common: Mapping[str, Any], fail: Fail
+) -> Space:
+    """The space whose pruned percent is searched too."""
+    from kdsearch.pruning.objective import start_network
+
+    fallback = 97.0 if start == "teacher" else 50.0
+    space = _pruned(spaces[loss, None], f"{fallback:g}", common, fail)
+    (percent,) = _added(PARETO, common, "which --objective pareto searches: give it a range in [common]", fail)
+    known = [
+        {**point, percent.name: _typed(percent, float(stage))}
+        for (name, stage), other in spaces.items()
+        if name == loss and stage is not None and start_network(float(stage)) == start
+        for point in other.known
+        if percent.holds(float(stage)) and set(point) == set(space.names)
+    ]
+    if not known:
+        usual = _typed(percent, _nearest(percent, fallback))
+        known = [{**point, percent.name: usual} for point in space.known]
+    return replace(space, parameters=(*space.parameters, percent), known=points(known), prune="pareto")
+
+
+def _added(wanted: Mapping[str, Range], common: Mapping[str, Any], why: str, fail: Fail) -> tuple[Parameter, ...]:
+    """Parameters that a search adds to those of its loss, from [common]."""
+    for name in wanted:
+        if name not in common:
+            fail(f"misses {name}, {why}")
+    return tuple(_parameter(n, f"[common] {n}", common[n], allowed, fail) for n, allowed in wanted.items())
 
 
 def _nearest(parameter: Parameter, value: float) -> float:
@@ -89,7 +121,13 @@ def _spaces(
         **{k: Range(*v) for k, v in (declared if declared is not None else _declared(loss)).items()},
     }
     common, own = content.get("common", {}), content[loss]
-    known_anywhere = {*TRAINING, *PRUNING, *(h for name in _known_losses() for h in _declared(name)), *unpruned}
+    known_anywhere = {
+        *TRAINING,
+        *PRUNING,
+        *PARETO,
+        *(h for name in _known_losses() for h in _declared(name)),
+        *unpruned,
+    }
     for name in common:
         if name in _RESERVED or name not in known_anywhere:
             fail(f"[common] {name} is a hyperparameter of no loss{suggestion(name, sorted(known_anywhere))}")

@@ -85,6 +85,7 @@ def confirm(
     seeds: Sequence[int],
     settings: SearchSettings,
     on_run: Callable[[int, SeedRun], None] | None = None,
+    purpose: str = "",
 ) -> list[Confirmed]:
     """Train configurations at full length with every seed, in parallel, and rank them.
 
@@ -96,6 +97,7 @@ def confirm(
         seeds: each configuration is trained with all of them.
         settings: of the search: epochs, resources, output folder.
         on_run: told the trial's number and the run as each one ends.
+        purpose: what the trainings are, where they are not those of the search: tells their runs apart.
 
     Returns:
         The configurations, lowest mean validation score first; those with a failed seed last.
@@ -111,7 +113,7 @@ def confirm(
         )
     output = settings.output.resolve()
     with output_lock(output), StopRequest() as stop, disk_errors(output):
-        store = _Store(output, settings)
+        store = _Store(output, settings, purpose)
         jobs = [(c, seed) for c in candidates for seed in seeds if store.read(c.params, seed) is None]
         if jobs:
             with ray_session(settings.address):
@@ -212,10 +214,11 @@ class _Store:
     A run counts only for the very search it was made for: a key covers configuration, seed and settings.
     """
 
-    def __init__(self, output: Path, settings: SearchSettings) -> None:
+    def __init__(self, output: Path, settings: SearchSettings, purpose: str) -> None:
         self._file, self._folder = output / FILE, output / _FOLDER
         self._folder.mkdir(exist_ok=True)
-        self._settings = json.dumps([dict(settings.identity), settings.epochs], sort_keys=True, default=str)
+        what = [dict(settings.identity), settings.epochs, *([purpose] if purpose else [])]
+        self._settings = json.dumps(what, sort_keys=True, default=str)
         self._done: dict[str, Any] = {}
         self._died: dict[str, SeedRun] = {}
         try:

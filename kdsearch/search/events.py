@@ -17,6 +17,7 @@ from kdsearch.search.interrupt import StopRequest
 from kdsearch.search.record import TrialTable
 from kdsearch.search.report import Listener, Report
 from kdsearch.search.searcher import StudySearcher
+from kdsearch.search.study import progress
 
 __all__ = ["Events"]
 
@@ -46,7 +47,7 @@ class Events:
     ) -> None:
         """A run begins."""
         self._searcher = searcher
-        self._last_epoch = {t.number: max(t.intermediate_values, default=0) for t in cut_off}
+        self._last_epoch = {t.number: max(progress(t), default=0) for t in cut_off}
         self.tell("on_search_start", wanted, finished, concurrency)
 
     def tell(self, method: str, *args: Any) -> None:

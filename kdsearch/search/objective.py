@@ -12,7 +12,11 @@ __all__ = ["EpochReport", "Objective", "TrialRun"]
 
 
 class EpochReport(Protocol):
-    """One epoch of a trial; :class:`kdsearch.training.EpochReport` is one."""
+    """One epoch of a trial; :class:`kdsearch.training.EpochReport` is one.
+
+    It may also have ``histograms``: by name, a list of steps and the fields of a
+    :class:`kdsearch.pruning.importance.Statistics`.
+    """
 
     @property
     def epoch(self) -> int:
@@ -60,6 +64,10 @@ class TrialRun(Protocol):
     @property
     def best_weights(self) -> Mapping[str, Any]:
         """Tensors of the best epoch, by name."""
+
+    @property
+    def cost(self) -> float | None:
+        """What a search of two objectives weighs against the score; None before it is known, and in other searches."""
 
     @property
     def layout(self) -> Mapping[str, Any] | None:

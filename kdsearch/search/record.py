@@ -16,7 +16,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from kdsearch.search.study import outcome
+from kdsearch.search.study import outcome, progress
 
 __all__ = ["TABLE", "Ranked", "TrialTable", "ranked", "trials_frame", "write_trials"]
 
@@ -34,6 +34,7 @@ class Ranked:
         state: ``COMPLETE``, ``PRUNED`` or ``RUNNING`` (cut off by a time budget).
         epoch: of the best score.
         validation: figures of that epoch; empty for a trial that was cut off.
+        cost: the second objective, where the search has one and the trial came so far.
     """
 
     number: int
@@ -42,6 +43,7 @@ class Ranked:
     state: str
     epoch: int
     validation: Mapping[str, float]
+    cost: float | None = None
 
 
 def ranked(study: optuna.Study, fixed: Mapping[str, Any] | None = None) -> list[Ranked]:
@@ -53,11 +55,11 @@ def ranked(study: optuna.Study, fixed: Mapping[str, Any] | None = None) -> list[
     found: list[Ranked] = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)):
         ended = outcome(trial)
-        values = [v for v in trial.intermediate_values.values() if math.isfinite(v)]
-        score = ended.get("best_score") if ended else min(values, default=None)
+        values = progress(trial)
+        score = ended.get("best_score") if ended else min(filter(math.isfinite, values.values()), default=None)
         if score is None:
             continue
-        epoch = ended.get("best_epoch") or min(e for e, v in trial.intermediate_values.items() if v == score)
+        epoch = ended.get("best_epoch") or min(e for e, v in values.items() if v == score)
         found.append(
             Ranked(
                 trial.number,
@@ -66,6 +68,7 @@ def ranked(study: optuna.Study, fixed: Mapping[str, Any] | None = None) -> list[
                 trial.state.name,
                 int(epoch),
                 ended.get("validation", {}),
+                ended.get("cost"),
             )
         )
     found.sort(key=lambda r: (r.score, r.state != "COMPLETE", r.number))
@@ -100,7 +103,7 @@ _COLUMNS: dict[str, Any] = {
 
 def _row(trial: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
     ended = outcome(trial)
-    values = trial.intermediate_values
+    values = progress(trial)
     best = ended.get("best_score") if ended else min(values.values(), default=None)
     return {
         "number": trial.number,
@@ -112,6 +115,7 @@ def _row(trial: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
         "seed": trial.user_attrs.get("seed"),
         "started": None if trial.datetime_start is None else trial.datetime_start.astimezone(UTC),
         "error": ended.get("error"),
+        **({"cost": ended["cost"]} if ended.get("cost") is not None else {}),
         **{f"params.{name}": value for name, value in {**trial.params, **fixed}.items()},
         **{f"val_{name}": value for name, value in ended.get("validation", {}).items()},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,11 @@ class Report:
         epoch, score, validation, losses, learning_rate, seconds: as in :class:`kdsearch.search.objective.EpochReport`.
         best_score: lowest finite score so far, infinite before the first.
         best_epoch, best_validation: of the best score.
+        cost: what a search of two objectives weighs against the score, once the network has its final shape.
         total_seconds: of all epochs of the trial, also those before an interruption.
         error: one line where the trial raised; the epoch is then the last good one.
         traceback: end of the traceback of the error.
+        histograms: as in :class:`kdsearch.search.objective.EpochReport`.
         state: what the trial can be carried on from, where a checkpoint was due; the driver takes it out.
     """
 
@@ -38,10 +40,12 @@ class Report:
     best_score: float = math.inf
     best_epoch: int = 0
     best_validation: Mapping[str, float] = field(default_factory=dict)
+    cost: float | None = None
     total_seconds: float = 0.0
     error: str | None = None
     traceback: str | None = None
     state: bytes | None = field(default=None, repr=False)
+    histograms: Mapping[str, Sequence[tuple[int, Mapping[str, Any]]]] = field(default_factory=dict, repr=False)
 
 
 class Listener:

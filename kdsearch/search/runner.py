@@ -59,7 +59,7 @@ def run_search(
             _plan(settings, settings.trials)
         from kdsearch.search import study as studies
 
-        study = studies.open_study(output, settings.setup(space), settings.resume)
+        study = studies.open_study(output, settings.setup(space), settings.resume, settings.objectives)
         studies.close_decided(study)
         run = _Run(objective, space, settings, output, study, stop, listeners, began)
         if run.missing > 0 and stop.reason is None:
@@ -80,7 +80,7 @@ def check_resume(space: Space, settings: SearchSettings) -> None:
     output = settings.output.resolve()
     with output_lock(output), disk_errors(output):
         if (output / studies.JOURNAL).is_file():
-            studies.open_study(output, settings.setup(space), settings.resume)
+            studies.open_study(output, settings.setup(space), settings.resume, settings.objectives)
 
 
 def _plan(settings: SearchSettings, trials: int) -> Plan:
@@ -136,6 +136,7 @@ class _Run:
         from ray import tune
 
         from kdsearch.search import study as studies
+        from kdsearch.search.pareto import make_pareto
         from kdsearch.search.scheduler import make_scheduler
         from kdsearch.search.searcher import StudySearcher
         from kdsearch.search.trainable import TrialActor
@@ -152,14 +153,19 @@ class _Run:
             self.events.on_end,
         )
         known = self.study.get_trials(deepcopy=False, states=(*studies.FINISHED, *{t.state for t in self.cut_off}))
-        scheduler = make_scheduler(
-            settings.scheduler,
-            settings.epochs,
-            settings.grace,
-            settings.reduction,
-            settings.seed,
-            [(t.number, t.intermediate_values) for t in known],
-        )
+        scheduler: Any
+        if settings.objectives > 1:
+            costs = [(t.number, studies.progress(t), t.user_attrs.get("cost")) for t in known]
+            scheduler = make_pareto(settings.scheduler, settings.epochs, settings.grace, settings.reduction, costs)
+        else:
+            scheduler = make_scheduler(
+                settings.scheduler,
+                settings.epochs,
+                settings.grace,
+                settings.reduction,
+                settings.seed,
+                [(t.number, studies.progress(t)) for t in known],
+            )
         self.events.begin(searcher, self.settings.trials, self.finished_before, plan.concurrency, self.cut_off)
         trainable = tune.with_parameters(
             TrialActor,
@@ -229,12 +235,12 @@ def _fit_to_go_on(study: optuna.Study, running: list[Any], missing: int) -> list
     import optuna
     from optuna.trial import TrialState
 
-    from kdsearch.search.study import finish
+    from kdsearch.search.study import finish, progress
 
     kept: list[Any] = []
     for frozen in running:
         trial = optuna.Trial(study, frozen._trial_id)
-        epoch = max(frozen.intermediate_values, default=0)
+        epoch = max(progress(frozen), default=0)
         starts = [*frozen.user_attrs.get("resumed_at", []), epoch]
         if len(kept) >= missing:
             finish(trial, TrialState.FAIL, None, "cut off, and fewer trials were wanted on resuming")

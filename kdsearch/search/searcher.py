@@ -22,7 +22,8 @@ from kdsearch.command import suggestion
 from kdsearch.errors import UserError
 from kdsearch.search.report import Report
 from kdsearch.search.space import Parameter, Space
-from kdsearch.search.study import finish
+from kdsearch.search.stopped import WithStopped
+from kdsearch.search.study import finish, progress, report_score
 
 __all__ = ["SAMPLERS", "StudySearcher", "check_sampler"]
 
@@ -36,6 +37,8 @@ SAMPLERS: Mapping[str, tuple[str, ...]] = {
 }
 # These have no state but the study's trials, so each suggestion can have its own seed.
 _STATELESS = ("tpe", "random", "gp")
+# Trials drawn at random before the Gaussian process is asked.
+_GP_STARTUP = 8
 
 OnEnd = Callable[[int, TrialState, Mapping[str, Any], Report | None, str | None], None]
 
@@ -60,7 +63,7 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     if name == "random":
         return RandomSampler(seed=seed)
     if name == "gp":
-        return GPSampler(seed=seed)
+        return WithStopped(GPSampler(seed=seed, n_startup_trials=_GP_STARTUP), seed)
     if name == "cmaes":
         return CmaEsSampler(seed=seed, warn_independent_sampling=False)
     with warnings.catch_warnings():
@@ -123,7 +126,7 @@ class StudySearcher(Searcher):
             trial.set_user_attr("seed", self._seed)
         self._given += 1
         self._live[trial_id] = trial
-        self._told[trial_id] = set(frozen.intermediate_values) if frozen else set()
+        self._told[trial_id] = set(progress(frozen)) if frozen else set()
         return {"number": trial.number, "params": self._space.full(params), "seed": self._seed}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
@@ -132,9 +135,11 @@ class StudySearcher(Searcher):
         if trial is None:
             return
         self._reports[trial_id] = report
+        if report.cost is not None and trial.user_attrs.get("cost") != report.cost:
+            trial.set_user_attr("cost", report.cost)
         if math.isfinite(report.best_score) and report.epoch not in self._told[trial_id]:
             self._told[trial_id].add(report.epoch)
-            trial.report(report.best_score, report.epoch)
+            report_score(trial, report.best_score, report.epoch)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Give the trial its state. Events of trials that have one are ignored, as are deaths while stopping."""
@@ -152,6 +157,8 @@ class StudySearcher(Searcher):
             state, reason = TrialState.FAIL, f"diverged in epoch {report.epoch}"
         elif report.epoch >= self._epochs and not math.isfinite(report.best_score):
             state, reason = TrialState.FAIL, f"no epoch of {report.epoch} counted"
+        elif report.epoch >= self._epochs and len(self.study.directions) > 1 and report.cost is None:
+            state, reason = TrialState.FAIL, "its cost could not be measured"
         else:
             state = TrialState.COMPLETE if report.epoch >= self._epochs else TrialState.PRUNED
         finish(trial, state, report, reason)

@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a box even when told to be silent
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # workers stay where the driver is: no relative path breaks
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_worker_niceness": "0",  # with Ray's 15 whatever else runs here would starve the trials
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     # Workers begin with what a trial needs, while this process still sets up the search.
@@ -33,6 +34,8 @@ ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",  # checked before
 }
+# Methods of Ray's node, each starting a process; one that a version of Ray does not have is passed over.
+_NEEDLESS = ("start_monitor", "start_log_monitor", "start_api_server")
 _PREFIX = "kdsearch-ray-"
 # A socket's path may have 107 bytes, and Ray appends about 70.
 _LONGEST = 35
@@ -73,16 +76,17 @@ def ray_session(address: str | None = None, object_store_bytes: int | None = Non
             folder = _folder()
             reaper = Reaper(folder)
             node = local_machine().nodes[0]
-            ray.init(
-                num_cpus=int(node.cpus),
-                num_gpus=int(node.gpus),
-                object_store_memory=object_store_bytes,
-                include_dashboard=False,
-                log_to_driver=False,
-                configure_logging=False,
-                logging_level=logging.CRITICAL,
-                _temp_dir=folder,
-            )
+            with _lean():
+                ray.init(
+                    num_cpus=int(node.cpus),
+                    num_gpus=int(node.gpus),
+                    object_store_memory=object_store_bytes,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    configure_logging=False,
+                    logging_level=logging.CRITICAL,
+                    _temp_dir=folder,
+                )
             reaper.watch()
         yield
     finally:
@@ -91,6 +95,26 @@ def ray_session(address: str | None = None, object_store_bytes: int | None = Non
             reaper.dismiss()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _lean() -> Iterator[None]:
+    """Start no process that a search of one machine has no use for: on two cores they take longer than the rest of Ray.
+
+    They are the autoscaler, the tail of log files and the server of the dashboard, which Ray starts without one too.
+    """
+    from ray._private import node
+
+    kept = {name: getattr(node.Node, name, None) for name in _NEEDLESS}
+    try:
+        for name, method in kept.items():
+            if method is not None:
+                setattr(node.Node, name, lambda *args, **kwargs: None)
+        yield
+    finally:
+        for name, method in kept.items():
+            if method is not None:
+                setattr(node.Node, name, method)
 
 
 def current_machine() -> Machine:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SearchResult", "SearchSettings", "check_settings", "disk_errors", "output_lock"]
 
+# Samplers that know two objectives.
+PARETO_SAMPLERS = ("tpe", "random", "gp", "qmc")
+
 
 @dataclass(frozen=True)
 class SearchSettings:
@@ -37,6 +40,7 @@ class SearchSettings:
         seed: of the sampler and of every trial: trials differ by their hyperparameters, not by luck.
         grace: epochs before which no trial is stopped.
         reduction: one trial in so many goes on at each rung.
+        objectives: 1, the validation score, or 2, the score and a cost (:attr:`TrialRun.cost`).
         resume: carry on with the study in ``output``.
         address: of a Ray cluster; None starts Ray here.
         identity: whatever else makes two searches the same (dataset, fingerprints); compared on resume.
@@ -56,6 +60,7 @@ class SearchSettings:
     seed: int = 0
     grace: int = 5
     reduction: int = 3
+    objectives: int = 1
     resume: bool = False
     address: str | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
@@ -75,6 +80,7 @@ class SearchSettings:
             "seed": self.seed,
             "grace": min(self.grace, self.epochs),
             "reduction": self.reduction,
+            **({"objectives": self.objectives} if self.objectives > 1 else {}),
         }
 
 
@@ -125,6 +131,15 @@ def check_settings(settings: SearchSettings) -> None:
     if settings.scheduler not in SCHEDULERS:
         make_scheduler(settings.scheduler, 1, 1, 2, 0)
     check_sampler(settings.sampler)
+    if settings.objectives > 1:
+        from kdsearch.search.pareto import make_pareto
+
+        make_pareto(settings.scheduler, 1, 1, 2)
+        if settings.sampler not in PARETO_SAMPLERS:
+            raise UserError(
+                f"--sampler {settings.sampler} knows one objective only: --objective pareto takes "
+                f"{', '.join(PARETO_SAMPLERS)}"
+            )
     if settings.time_budget_s is not None and settings.time_budget_s <= 0:
         raise UserError(f"--time-budget: wants more than 0 seconds, not {settings.time_budget_s:g}")
 

@@ -33,6 +33,8 @@ class Range(NamedTuple):
 TRAINING = {"batch_size": Range(1, 1_000_000), "learning_rate": Range(1e-12, 1e6)}
 # Those of pruning, which every loss has where something is pruned (kdsearch.pruning.settings.PruneSettings).
 PRUNING = {"pruning_minibatch": Range(1, 1_000_000), "stage_percent": Range(0.1, 99.0)}
+# The pruned percent, where a search of two objectives looks for a front of many sizes.
+PARETO = {"pruned_percent": Range(0.1, 99.9)}
 # Whole numbers, whatever their entry says.
 WHOLE = ("batch_size", "pruning_minibatch")
 
@@ -109,7 +111,7 @@ class Space:
         fixed: what ``--set`` took out of the search.
         defaults: length of the search.
         source: the file it was read from.
-        prune: pruned percent, ``None`` when nothing is pruned.
+        prune: pruned percent, ``"pareto"`` where it is searched too, ``None`` when nothing is pruned.
     """
 
     loss: str
@@ -141,6 +143,7 @@ class Space:
                 known = ", ".join(sorted(names))
                 near = suggestion(name, names)
                 pruned = " (a search with --prune has it)" if name in PRUNING else ""
+                pruned = " (a search with --objective pareto has it)" if name in PARETO else pruned
                 raise UserError(
                     f"--set {name}: the loss {self.loss} has no hyperparameter {name}{pruned}, only {known}{near}"
                 )
@@ -184,6 +187,7 @@ def load(
     loss: str,
     prune: str | float | None = None,
     declared: Mapping[str, tuple[float, float]] | None = None,
+    start: str | None = None,
 ) -> Space:
     """Read the space of one loss from a file and check it.
 
@@ -192,6 +196,8 @@ def load(
         loss: name of the loss, whose section is read.
         prune: pruned percent; its section's entries replace those of the loss. One without a section searches what
             the loss does and the ranges of pruning under [common], from the loss's own known points.
+        start: ``"teacher"`` or ``"base"``: search the percent too, from that network; the known points are those of the
+            sections whose percent belongs to it.
         declared: hyperparameters of the loss with the range each may have; default: what the loss registry says.
 
     Raises:
@@ -211,7 +217,7 @@ def load(
         raise UserError(f"search space {path}: is not valid TOML: {error}") from error
     except RecursionError as error:
         raise UserError(f"search space {path}: is nested too deeply") from error
-    return _space_file.read(content, path, loss, None if prune is None else f"{float(prune):g}", declared)
+    return _space_file.read(content, path, loss, None if prune is None else f"{float(prune):g}", declared, start)
 
 
 def points(values: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Value], ...]:

@@ -21,22 +21,36 @@ from optuna.trial import FrozenTrial, TrialState
 from kdsearch.errors import UserError
 from kdsearch.search.report import Report
 
-__all__ = ["FINISHED", "JOURNAL", "close_decided", "finish", "open_study", "outcome", "read_study"]
+__all__ = [
+    "FINISHED",
+    "JOURNAL",
+    "close_decided",
+    "finish",
+    "open_study",
+    "outcome",
+    "progress",
+    "read_study",
+    "report_score",
+    "setup_of",
+]
 
 JOURNAL = "study.journal"
 STUDY = "kdsearch"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 _OUTCOME = "outcome"
 _SETUP = "setup"
+# A study of two objectives may have no intermediate values: there each epoch's score is an attribute of the trial.
+_SCORE = "score@"
 
 
-def open_study(output: Path, setup: Mapping[str, Any], resume: bool) -> optuna.Study:
+def open_study(output: Path, setup: Mapping[str, Any], resume: bool, objectives: int = 1) -> optuna.Study:
     """Open the study of an output folder, which the caller holds the lock of.
 
     Args:
         output: the folder.
         setup: what makes two searches the same; kept in the study and compared on resume.
         resume: whether a study may be there.
+        objectives: how many values a complete trial has: the score, and perhaps a cost.
 
     Raises:
         UserError: a study is there and ``resume`` is not set, it was searched with another setup, or is damaged.
@@ -51,7 +65,7 @@ def open_study(output: Path, setup: Mapping[str, Any], resume: bool) -> optuna.S
     try:
         study = optuna.load_study(storage=storage, study_name=STUDY)
     except KeyError:  # nothing there, or killed before its first record
-        study = optuna.create_study(storage=storage, study_name=STUDY, direction="minimize")
+        study = optuna.create_study(storage=storage, study_name=STUDY, directions=["minimize"] * objectives)
     before = study.user_attrs.get(_SETUP)
     if before is None:
         study.set_user_attr(_SETUP, setup)
@@ -84,6 +98,15 @@ def read_study(output: Path) -> optuna.Study:
         raise UserError(f"{path} holds no study of kdsearch") from error
 
 
+def setup_of(output: Path) -> dict[str, Any]:
+    """What the search in a folder began with; empty if there is none, or none that can be read yet."""
+    try:
+        found: dict[str, Any] = read_study(output).user_attrs.get(_SETUP, {})
+    except (UserError, ValueError, OSError):  # opening it to write mends what was cut off, or says what is wrong
+        return {}
+    return found
+
+
 def finish(trial: optuna.Trial, state: TrialState, report: Report | None, error: str | None = None) -> None:
     """End a trial: outcome first, then the last value, then the state.
 
@@ -103,15 +126,36 @@ def finish(trial: optuna.Trial, state: TrialState, report: Report | None, error:
             "validation": dict(report.best_validation) if report else {},
             "epochs": report.epoch if report else 0,
             "seconds": report.total_seconds if report else 0.0,
+            "cost": report.cost if report else None,
             "error": error,
             "traceback": report.traceback if report else None,
         },
     )
-    if report is not None and best is not None and state is not TrialState.FAIL:
-        known = trial.study._storage.get_trial(trial._trial_id).intermediate_values
-        if report.epoch not in known:
-            trial.report(best, report.epoch)
-    trial.study.tell(trial, best if state is TrialState.COMPLETE else None, state=state)
+    known = progress(trial.study._storage.get_trial(trial._trial_id))
+    if report is not None and best is not None and state is not TrialState.FAIL and report.epoch not in known:
+        report_score(trial, best, report.epoch)
+    _tell(trial.study, trial, state, best, report.cost if report else None)
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, state: TrialState, best: float | None, cost: float | None) -> None:
+    values: Any = None
+    if state is TrialState.COMPLETE:
+        values = best if len(study.directions) == 1 else [best, cost]
+    study.tell(trial, values, state=state)
+
+
+def report_score(trial: optuna.Trial, score: float, epoch: int) -> None:
+    """Keep the best score so far under an epoch."""
+    if len(trial.study.directions) == 1:
+        trial.report(score, epoch)
+    else:
+        trial.set_user_attr(f"{_SCORE}{epoch}", score)
+
+
+def progress(trial: FrozenTrial) -> dict[int, float]:
+    """Best score so far after each epoch that was reported."""
+    kept = {int(name[len(_SCORE) :]): value for name, value in trial.user_attrs.items() if name.startswith(_SCORE)}
+    return {**trial.intermediate_values, **kept}
 
 
 def outcome(trial: FrozenTrial) -> dict[str, Any]:
@@ -129,9 +173,9 @@ def close_decided(study: optuna.Study) -> None:
         state = TrialState[decided["state"]]
         value = decided["best_score"]
         trial = optuna.Trial(study, frozen._trial_id)
-        if value is not None and state is not TrialState.FAIL and decided["epochs"] not in frozen.intermediate_values:
-            trial.report(value, decided["epochs"])
-        study.tell(trial, value if state is TrialState.COMPLETE else None, state=state)
+        if value is not None and state is not TrialState.FAIL and decided["epochs"] not in progress(frozen):
+            report_score(trial, value, decided["epochs"])
+        _tell(study, trial, state, value, decided.get("cost"))
 
 
 def enqueue(study: optuna.Study, points: Sequence[Mapping[str, Any]]) -> None:

@@ -102,7 +102,7 @@ class TrialActor(tune.Trainable):
             report, done = self._failure(error), True
         if done:
             self._run = None
-        return {"epoch": report.epoch, "score": _value(report), "report": report, "done": done}
+        return {"epoch": report.epoch, "score": _value(report), "cost": report.cost, "report": report, "done": done}
 
     def _build(self) -> TrialRun:
         if self._broken is not None:
@@ -126,7 +126,9 @@ class TrialActor(tune.Trainable):
             best_score=float(run.best_score),
             best_epoch=int(run.best_epoch),
             best_validation=_plain(run.best_validation),
+            cost=run.cost,
             total_seconds=float(self._seconds),
+            histograms=getattr(found, "histograms", {}),
         )
 
     def _failure(self, error: Exception) -> Report:

@@ -18,7 +18,7 @@ from kdsearch.models.stgcn import STGCN, Features, Layout
 from kdsearch.training.batches import shuffled_runs, shuffled_windows, updates_per_epoch
 from kdsearch.training.evaluate import evaluate_windows
 from kdsearch.training.metrics import score
-from kdsearch.training.rmsprop import TFRMSprop
+from kdsearch.training.optimizer import make_optimizer
 from kdsearch.training.settings import FitSettings
 
 __all__ = ["EpochReport", "FitResult", "LossFunction", "Minibatch", "Pruning", "Trainer", "fit"]
@@ -29,6 +29,11 @@ class LossFunction(Protocol):
 
     def __call__(self, student: Features, teacher: Any, target: Tensor, valid: Tensor | None = None) -> Any:
         """Terms with a scalar ``total`` and detached ``parts`` by name."""
+
+    def response(
+        self, prediction: Tensor, teacher: Tensor | None, target: Tensor, valid: Tensor | None, by_step: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The terms on forecasts alone, and their parts; with ``by_step`` of ``[B, steps, N]`` of a roll-out."""
 
     def prepare(self, student: Features, teacher: Any) -> None:
         """Make the loss's own weights, if any, from the shapes of an example."""
@@ -46,6 +51,8 @@ class LossFunction(Protocol):
 # Windows' (day [B], start [B]) and inputs [B, n_his, N] -> what the loss reads of the teacher.
 Teacher = Callable[[Tensor, Tensor, Tensor], Any]
 
+Histograms = dict[str, list[tuple[int, dict[str, Any]]]]
+
 
 @dataclass
 class EpochReport:
@@ -59,6 +66,8 @@ class EpochReport:
             the epoch's end have names that begin with "pruning/".
         learning_rate: of this epoch.
         seconds: wall time of training and validation.
+        histograms: of the pruning stages done in this epoch, by name: minibatches done at each and what
+            :class:`kdsearch.pruning.importance.Statistics` holds, as plain values.
     """
 
     epoch: int
@@ -67,6 +76,7 @@ class EpochReport:
     losses: dict[str, float]
     learning_rate: float
     seconds: float
+    histograms: Histograms = field(default_factory=dict)
 
 
 @dataclass
@@ -109,6 +119,9 @@ class Pruning(Protocol):
     def figures(self) -> dict[str, float]:
         """How far it has come, by names that begin with "pruning/"."""
 
+    def histograms(self, after: int) -> Histograms:
+        """Of the stages done after so many minibatches (:attr:`EpochReport.histograms`)."""
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values to carry on from."""
 
@@ -130,6 +143,7 @@ class Trainer:
         teacher: gives what the loss reads of the teacher for a batch; ``None`` for losses that read nothing.
         device: where everything lives.
         pruning: takes weights away as training goes on; ``None`` leaves the network its shape.
+        cost: measures what :attr:`cost` gives.
     """
 
     def __init__(
@@ -141,7 +155,10 @@ class Trainer:
         teacher: Teacher | None = None,
         device: str | torch.device = "cpu",
         pruning: Pruning | None = None,
+        cost: Callable[[Trainer], float] | None = None,
     ) -> None:
+        self._measure = cost
+        self._cost: float | None = None
         self.device = torch.device(device)
         self.model = model.to(self.device)
         self.loss, self.settings, self.teacher, self.pruning = loss, settings, teacher, pruning
@@ -151,10 +168,11 @@ class Trainer:
         self.passes = dataset.passes_per_epoch
         self.updates_per_epoch = updates_per_epoch(dataset, settings)
         self.run = min(settings.run_length, dataset.windows_per_day)
+        self.steps = settings.rollout_steps
         self._prepare_loss()
         # The loss's own weights, if it has any, are trained beside the network's.
         self._params: list[Tensor] = [*self.model.parameters(), *loss.parameters()]
-        self.optimizer = TFRMSprop(self._params, lr=settings.learning_rate)
+        self.optimizer = make_optimizer(settings.optimizer, self._params, settings.learning_rate)
         # On the CPU whatever the device: the order of windows must not depend on it.
         self._order = torch.Generator().manual_seed(settings.seed)
         self.history: list[EpochReport] = []
@@ -177,6 +195,15 @@ class Trainer:
     def best_validation(self) -> dict[str, float]:
         """The nine validation figures of the best epoch."""
         return self.best.validation if self.best else {}
+
+    @property
+    def cost(self) -> float | None:
+        """Of the network in its final shape, by the measure given, taken once; None before, and without a measure."""
+        if self._measure is None or (self.pruning is not None and not self.pruning.settled):
+            return None
+        if self._cost is None:
+            self._cost = float(self._measure(self))
+        return self._cost
 
     @property
     def layout(self) -> dict[str, Any] | None:
@@ -206,6 +233,7 @@ class Trainer:
         rate = self.settings.rate(number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        self.steps = self.settings.steps(number)
         losses = self._train(number)
         # A diverged network cannot be rolled out to anything but NaN: save the time.
         finite = all(math.isfinite(x) for x in losses.values())
@@ -215,9 +243,10 @@ class Trainer:
         else:
             validation = {}
         value = score(validation) if validation else math.nan
-        if self.pruning is not None:
-            losses |= self.pruning.figures()
         report = EpochReport(number, value, validation, losses, rate, time.perf_counter() - began)
+        if self.pruning is not None:
+            report.losses |= self.pruning.figures()
+            report.histograms = self.pruning.histograms(after=(number - 1) * self.updates_per_epoch)
         self.history.append(report)
         if value < self.best_score and (self.pruning is None or self.pruning.settled):
             self.best = report
@@ -275,12 +304,16 @@ class Trainer:
             cut: ``(parameter name, tensor shaped like it) -> what is left``; applied to the optimiser's state.
         """
         state = self.optimizer.state
-        kept = {n: {k: cut(n, v) for k, v in state[p].items()} for n, p in self.model.named_parameters() if p in state}
+        kept = {
+            n: {k: cut(n, v) if v.shape == p.shape else v for k, v in state[p].items()}
+            for n, p in self.model.named_parameters()
+            if p in state
+        }
         own = {p: state[p] for p in self.loss.parameters() if p in state}
         groups = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
         self.model = model
         self._params = [*model.parameters(), *self.loss.parameters()]
-        self.optimizer = TFRMSprop(self._params)
+        self.optimizer = make_optimizer(self.settings.optimizer, self._params, self.settings.learning_rate)
         self.optimizer.param_groups[0].update(groups[0])
         for name, p in model.named_parameters():
             if name in kept:
@@ -289,7 +322,7 @@ class Trainer:
 
     def _batch(self, index: Tensor) -> Minibatch:
         """Inputs, targets and the teacher's part for windows, or for runs that start at them."""
-        windows, steps = self.train_windows, self.settings.rollout_steps
+        windows, steps = self.train_windows, self.steps
         day, start = windows.locate(index)
         x = windows.inputs(day, start, run=self.run)
         target, valid = windows.targets(day, start, run=self.run, steps=steps)
@@ -299,21 +332,30 @@ class Trainer:
 
     def _terms(self, batch: Minibatch, loss: LossFunction | None = None) -> Any:
         loss = self.loss if loss is None else loss
-        if self.settings.rollout_steps == 1:
+        if self.steps == 1:
             return loss(self.model.features(batch.x.unsqueeze(-1)), batch.teacher, batch.target, batch.valid)
         return self._rolled_terms(batch, loss)
 
     def _rolled_terms(self, batch: Minibatch, loss: LossFunction) -> Any:
-        """Training through the roll-out: the loss sees the first step, later steps pay their squared error."""
+        """Training through the roll-out: the loss sees the first step, and every later one pays its response term.
+
+        So a student follows the teacher's roll-out where its loss follows the teacher's forecasts, and the teacher's
+        hidden features where the input is observed.
+        """
         target, valid = batch.target, batch.valid  # [B, steps, N]
+        if valid is not None:
+            target = torch.where(valid, target, 0.0)
         later_steps = target.shape[1] - 1
         forecasts, features = self.model.roll_out(batch.x, target.shape[1])
         terms = loss(features, batch.teacher, target[:, 0], None if valid is None else valid[:, 0])
-        squared = (forecasts[:, 1:] - target[:, 1:]).square()
-        if valid is None:
-            later = squared.mean()
-        else:
-            later = torch.where(valid[:, 1:], squared, 0.0).sum() / valid[:, 1:].sum().clamp(min=1)
+        known = getattr(batch.teacher, "rollout", None)
+        later, _ = loss.response(
+            forecasts[:, 1:],
+            None if known is None else known[:, 1 : later_steps + 1],
+            target[:, 1:],
+            None if valid is None else valid[:, 1:],
+            by_step=True,
+        )
         terms.total = (terms.total + later_steps * later) / (later_steps + 1)
         terms.parts["rollout"] = later.detach()
         return terms

@@ -6,7 +6,6 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import platformdirs
@@ -35,7 +34,7 @@ def default_cache() -> Path:
 
 def fingerprint(dataset: Dataset, channels: Channels, settings: FitSettings) -> str:
     """Identifies a training by data, architecture, settings (seed among them) and protocol."""
-    what = {"data": dataset.fingerprint, "channels": channels, "protocol": PROTOCOL, **asdict(settings)}
+    what = {"data": dataset.fingerprint, "channels": channels, "protocol": PROTOCOL, **settings.plain()}
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 

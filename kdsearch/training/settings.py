@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
 
-__all__ = ["FitSettings"]
+__all__ = ["ErrorName", "FitSettings", "OptimizerName", "ScheduleName"]
+
+OptimizerName = Literal["rmsprop", "adam"]
+ScheduleName = Literal["step", "cosine"]
+ErrorName = Literal["squared", "absolute"]
+
+# Added after networks had been cached and results stored: their usual values are left out of what names a training.
+_LATER = ("optimizer", "schedule", "error", "rollout_warmup")
 
 
 @dataclass(frozen=True)
@@ -17,9 +26,15 @@ class FitSettings:
             and update count compare across datasets.
         batch_size: windows an update.
         learning_rate: initial rate of :class:`kdsearch.training.rmsprop.TFRMSprop`.
-        lr_decay, lr_every: the rate is multiplied by ``lr_decay`` every ``lr_every`` epochs.
+        optimizer: ``"rmsprop"``, or ``"adam"`` (Kingma & Ba 2015) with PyTorch's betas.
+        schedule: ``"step"`` multiplies the rate by ``lr_decay`` every ``lr_every`` epochs; ``"cosine"`` lets it fall to
+            nearly 0 along half a cosine over all epochs (Loshchilov & Hutter 2017).
+        lr_decay, lr_every: of the schedule ``"step"``.
+        error: of a forecast in the response terms of the loss: ``"squared"``, or ``"absolute"`` as the MAE reported.
         seed: of the weights' initial values and of the order of windows.
         rollout_steps: how many forecast steps are trained through; 1 is the paper's protocol.
+        rollout_warmup: epochs in which that number grows evenly from 1, a curriculum (Bengio et al. 2009); 0 trains
+            through all steps at once.
         run_length: how many consecutive windows are drawn together. 1 draws windows independently (the paper's
             protocol). More lets one pass over a longer input serve them all, since STGCN is time-equivariant.
     """
@@ -32,6 +47,10 @@ class FitSettings:
     seed: int = 0
     rollout_steps: int = 1
     run_length: int = 1
+    optimizer: OptimizerName = "rmsprop"
+    schedule: ScheduleName = "step"
+    error: ErrorName = "squared"
+    rollout_warmup: int = 0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lr_every", "rollout_steps", "run_length"):
@@ -39,7 +58,29 @@ class FitSettings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.run_length > 1 and self.rollout_steps > 1:
             raise ValueError("run_length and rollout_steps cannot both exceed 1: a roll-out feeds back per window")
+        for name, names in (
+            ("optimizer", get_args(OptimizerName)),
+            ("schedule", get_args(ScheduleName)),
+            ("error", get_args(ErrorName)),
+        ):
+            if getattr(self, name) not in names:
+                raise ValueError(f"{name} must be one of {', '.join(names)}, got {getattr(self, name)!r}")
+        if self.rollout_warmup < 0:
+            raise ValueError(f"rollout_warmup must be at least 0, got {self.rollout_warmup}")
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, to name a training by."""
+        usual = {f.name: f.default for f in fields(self) if f.name in _LATER}
+        return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
+
+    def steps(self, epoch: int) -> int:
+        """Forecast steps that an epoch counted from 1 trains through."""
+        if epoch > self.rollout_warmup:
+            return self.rollout_steps
+        return 1 + (self.rollout_steps - 1) * (epoch - 1) // self.rollout_warmup
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch counted from 1."""
+        if self.schedule == "cosine":
+            return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (epoch - 1) / self.epochs))
         return self.learning_rate * self.lr_decay ** ((epoch - 1) // self.lr_every)

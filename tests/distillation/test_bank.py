@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdsearch.data import Windows
+from kdsearch.distillation import bank as bank_module
 from kdsearch.distillation import losses
 from kdsearch.distillation.bank import BankReader, LiveTeacher, TeacherBank, bank_bytes
 from kdsearch.distillation.losses import Needs
+from kdsearch.distillation.sampled import Sampling
 from kdsearch.models.stgcn import STGCN
 from kdsearch.training.network import new_network
 from tests.training.tiny import CHANNELS, randomised, tiny
@@ -150,3 +152,92 @@ def test_the_teacher_gets_no_gradient_and_is_not_changed():
     computed("stcd", LiveTeacher(model), drawn(1, 3, 0), 1)
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_a_bank_of_sampled_pairs_that_reach_all_is_a_bank_of_all_pairs():
+    sampled = TeacherBank.build(teacher(), WINDOWS.days, ALL, Sampling(DATA.n_nodes // 2))
+    for run in (1, 3):
+        at = drawn(run, 4, 3)
+        for name in ("scd", "stcd"):
+            parts, gradients = computed(name, BankReader(sampled), at, run)
+            all_parts, all_gradients = computed(name, BankReader(BANK), at, run)
+            assert parts == pytest.approx(all_parts, rel=1e-5)
+            for mine, theirs in zip(gradients, all_gradients, strict=True):
+                torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_a_bank_of_sampled_pairs_tells_less_and_the_same_each_time():
+    needs = losses.get("stcd").NEEDS
+    banks = [TeacherBank.build(teacher(), WINDOWS.days, needs, Sampling(1, seed)) for seed in (0, 0, 1)]
+    at = drawn(1, 5, 0)
+    parts = [computed("stcd", BankReader(bank), at, 1)[0] for bank in (*banks, BANK)]
+    assert parts[0] == parts[1]
+    for other in parts[2:]:
+        assert parts[0]["spatial"] != pytest.approx(other["spatial"], rel=1e-4)
+        assert parts[0]["temporal"] == pytest.approx(other["temporal"], rel=1e-5)
+    # Pairs differ between layers and between days: every row draws for itself.
+    first, second = banks[0].spatial_order
+    assert len({tuple(row) for row in first}) > 60
+    assert not np.array_equal(first[: len(second)], second)
+
+
+@pytest.mark.parametrize("name", ["scd", "stcd", "tcd", "rd_l2"])
+def test_size_of_a_sampled_bank_is_known_before(name):
+    needs, sampling = losses.get(name).NEEDS, Sampling(2)
+    bank = TeacherBank.build(teacher(), WINDOWS.days, needs, sampling)
+    size = sum(a.nbytes for a in (*arrays(bank), *bank.spatial_order))
+    assert bank.n_bytes == bank_bytes(teacher(), 3, 48, needs, sampling) == size
+    assert bool(bank.spatial_order) == needs.spatial_correlation
+
+
+@pytest.mark.parametrize("sampling", [None, Sampling(2, 4)])
+@pytest.mark.parametrize("at_once", [1, 80, 130, 48 * 5 - 1])
+def test_a_day_in_parts_is_the_same_day(monkeypatch, sampling, at_once):
+    """Of a large graph the teacher passes a day in parts, and packs a few rows at a time."""
+    whole = TeacherBank.build(teacher(), WINDOWS.days, ALL, sampling)
+    day, start, x = drawn(2, 5, 0)
+    live = LiveTeacher(teacher())(day, start, x)
+    monkeypatch.setattr(bank_module, "_AT_ONCE", at_once)
+    monkeypatch.setattr(bank_module, "_CHUNK", 30)
+    parts = TeacherBank.build(teacher(), WINDOWS.days, ALL, sampling)
+    for mine, theirs in zip(arrays(parts), arrays(whole), strict=True):
+        assert (mine.shape, mine.dtype) == (theirs.shape, theirs.dtype)
+        # Fixed point may round the other way where a product was added in another order.
+        tolerance = {"i": 2, "f": 2e-3 if mine.dtype == np.float16 else 2e-5}[mine.dtype.kind]
+        np.testing.assert_allclose(mine.astype(np.float64), theirs.astype(np.float64), rtol=0, atol=tolerance)
+    again = LiveTeacher(teacher())(day, start, x)
+    torch.testing.assert_close(again.prediction, live.prediction)
+    for kind in ("temporal", "spatial"):
+        torch.testing.assert_close(getattr(again, kind), getattr(live, kind))
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_roll_out_is_the_teachers_own(live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Window after window through plain forward passes, each forecast fed back; in parts, to half precision."""
+    monkeypatch.setattr(bank_module, "_AT_ONCE", 12 * 5 * 7)
+    model = teacher()
+    told = (
+        LiveTeacher(model, steps=4)
+        if live
+        else BankReader(TeacherBank.build(model, WINDOWS.days, ALL).with_rollout(model, WINDOWS.days, 4))
+    )
+    day, start, x = drawn(1, 11, 3)
+    expected = []
+    seen = x.clone()
+    with torch.no_grad():
+        for _ in range(4):
+            expected.append(model(seen[:, -12:, :, None]))
+            seen = torch.cat((seen, expected[-1][:, None]), dim=1)
+    found = told(day, start, x)
+    assert found.rollout is not None
+    torch.testing.assert_close(
+        found.rollout, torch.stack(expected, dim=1), rtol=2**-11 if not live else 1e-5, atol=1e-4
+    )
+    torch.testing.assert_close(found.prediction, expected[0], rtol=1e-5, atol=1e-5)
+
+
+def test_bytes_of_a_bank_with_a_roll_out() -> None:
+    model = teacher()
+    bank = TeacherBank.build(model, WINDOWS.days, Needs(prediction=True)).with_rollout(model, WINDOWS.days, 9)
+    days, steps, _ = WINDOWS.days.shape
+    assert bank.n_bytes == bank_bytes(model, days, steps, Needs(prediction=True), rollout_steps=9)

@@ -16,13 +16,18 @@ import pytest
 import torch
 
 from kdsearch import command, export, tune
-from kdsearch.data import Dataset
+from kdsearch.data import Dataset, load
+from kdsearch.models.stgcn import BASE, STUDENT
+from kdsearch.search import space
 from kdsearch.training.checkpoint import load_checkpoint
 from kdsearch.training.evaluate import evaluate
+from kdsearch.training.network import new_network
 from tests.conftest import ROOT
 
 LENGTHS = "--dataset demo --loss stcd --prune 97 --trials 2 --epochs 2 --teacher-epochs 1 --teacher-run-length 268"
 FAST = "--confirm 1x1 --set pruning_minibatch=5 --set stage_percent=40"
+STUDENT_PARAMETERS = new_network(load("demo"), STUDENT, 0).n_parameters()
+BASE_PARAMETERS = new_network(load("demo"), BASE, 0).n_parameters()
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 REFUSED = {
@@ -119,6 +124,43 @@ def test_best_json_says_what_was_pruned(best: dict[str, Any], searched: tuple[Pa
     assert channels["blocks"] == [list(block) for block in network.channels]
     (run,) = best["per_seed"]
     assert evaluate(network, demo, "test") == pytest.approx(run["test"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_predetermined_student_stands_beside_it(best: dict[str, Any], searched: tuple[Path, str]) -> None:
+    """Table 7: trained like the winner and on the same seeds, from the known point where nothing is stored."""
+    rival = best["baselines"]["student_kd"]
+    assert rival["n_parameters"] == STUDENT_PARAMETERS
+    known = space.load(space.find("demo"), "stcd").known[0]
+    assert rival["params"] == known
+    assert "known point" in rival["params_from"]
+    assert rival["validation"]["score"]["mean"] > 0 < rival["test"]["mae_45"]["mean"]
+    assert best["search"]["seconds"]["student_kd"] > 0
+    assert "predetermined student: seed 1: score" in searched[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_traditional_pruning_stands_beside_a_pruned_base_model(searched: tuple[Path, str], tmp_path: Path) -> None:
+    """Table 8; a second run finds everything done."""
+    kept = ["--cache-dir", str(searched[0] / "cache"), "--store", str(tmp_path / "store"), "--output", str(tmp_path)]
+    arguments = [*LENGTHS.replace("--prune 97 --trials 2", "--prune 50 --trials 1").split(), *FAST.split(), *kept]
+    process = start("tune", *arguments)
+    out, err = process.communicate(timeout=280)
+    assert process.returncode == 0, err
+    best = json.loads((tmp_path / "best.json").read_text())
+    rival = best["baselines"]["traditional"]
+    assert rival["n_parameters"] == best["n_parameters"] == round(best["pruning"]["kept_share"] * BASE_PARAMETERS)
+    assert set(rival["params"]) == {"batch_size", "learning_rate", "pruning_minibatch", "stage_percent"}
+    assert rival["params"].items() <= best["params"].items()
+    assert rival["test"] != best["test"]
+    assert "Traditional pruning, 50% pruned" in out
+    assert "student_kd" not in best["baselines"]
+    again = start("tune", *arguments, "--resume")
+    out, err = again.communicate(timeout=280)
+    assert again.returncode == 0, err
+    assert "traditional pruning: seed" not in out
+    assert json.loads((tmp_path / "best.json").read_text())["baselines"] == best["baselines"]
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from torch import Tensor
 from kdsearch.data import Dataset
 from kdsearch.pruning import Pruner, PruneSettings
 from kdsearch.pruning.structure import Selection, layers
-from kdsearch.training.fit import Minibatch, Trainer
+from kdsearch.training.fit import Histograms, Minibatch, Trainer
 from kdsearch.training.settings import FitSettings
 from tests.pruning.conftest import trainer_of
 
@@ -61,6 +61,9 @@ class Watched:
 
     def figures(self) -> dict[str, float]:
         return self.pruner.figures()
+
+    def histograms(self, after: int) -> Histograms:
+        return self.pruner.histograms(after)
 
     def start(self, trainer: Trainer) -> None:
         self.pruner.start(trainer)

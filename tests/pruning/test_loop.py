@@ -59,6 +59,20 @@ def test_best_epoch_comes_after_the_last_stage(road: Dataset) -> None:
     }
 
 
+def test_every_stage_is_in_the_report_of_its_epoch(road: Dataset) -> None:
+    pruner = Pruner(PruneSettings(75, pruning_minibatch=30))
+    trainer = trainer_of(road, pruner, FitSettings(epochs=4, batch_size=186))
+    result = fit(trainer)
+    told = [[step for step, _ in r.histograms.get("importance head.glu", [])] for r in result.history]
+    assert [step for steps in told for step in steps] == [stage.minibatch for stage in pruner.stages]
+    for epoch, steps in enumerate(told):
+        assert all(epoch * trainer.updates_per_epoch < s <= (epoch + 1) * trainer.updates_per_epoch for s in steps)
+    assert len([steps for steps in told if steps]) > 1
+    assert told[-1] == []
+    widths = {name: found[0][1]["count"] for name, found in result.history[0].histograms.items()}
+    assert widths == {f"importance {n}": c for n, c in zip(pruner.stages[0].left, (4, 6, 3, 8, 8, 8), strict=True)}
+
+
 def test_stopped_before_the_last_stage(road: Dataset) -> None:
     trainer = trainer_of(road, Pruner(PruneSettings(75, pruning_minibatch=16)), FitSettings(epochs=4, batch_size=186))
     with pytest.raises(UserError, match="before pruning did"):

@@ -137,3 +137,39 @@ def test_each_dataset_has_a_file_of_its_own_in_the_folder(names):
     paths = [store.path_of(name, folder) for name in names]
     assert len(set(paths)) == len(names)
     assert all(path.parent == folder and path.name.endswith(".json") for path in paths)
+
+
+def point(make_result, score, parameters, **changes):
+    fingerprint = {"code": "c0", "data": "d0", "protocol": f"p{parameters}", "front": "f0"}
+    return make_result(score, n_parameters=parameters, prune=50.5, **{"fingerprint": fingerprint, **changes})
+
+
+def test_a_front_keeps_what_nothing_beats(tmp_path, make_result):
+    store.update(make_result(2.9), tmp_path)
+    assert store.update_front([point(make_result, 3.0, 900), point(make_result, 2.5, 4000)], tmp_path)
+    assert not store.update_front([point(make_result, 3.1, 950)], tmp_path)
+    assert store.update_front([point(make_result, 2.4, 3000), point(make_result, 4.0, 100)], tmp_path)
+    assert [(r.score, r.n_parameters) for r in store.read_fronts("pemsd7", tmp_path)] == [
+        (4.0, 100),
+        (3.0, 900),
+        (2.4, 3000),
+    ]
+    # Points of another protocol stand beside them; single results are left alone, and leave the fronts alone.
+    other = {"code": "c0", "data": "d0", "protocol": "p1", "front": "f1"}
+    assert store.update_front([point(make_result, 9.0, 5000, fingerprint=other)], tmp_path)
+    assert len(store.read_fronts("pemsd7", tmp_path)) == 4
+    assert store.update(make_result(2.8), tmp_path)
+    assert [r.score for r in store.read("pemsd7", tmp_path)] == [2.8]
+    assert len(store.read_fronts("pemsd7", tmp_path)) == 4
+
+
+def test_no_points_no_change(tmp_path):
+    assert not store.update_front([], tmp_path)
+    assert store.read_fronts("pemsd7", tmp_path) == []
+
+
+def test_damaged_fronts(tmp_path):
+    path = store.path_of("pemsd7", tmp_path)
+    path.write_text(json.dumps({"schema": 1, "dataset": "pemsd7", "entries": [], "fronts": [1]}))
+    with pytest.raises(UserError, match="its fronts are not a list of objects"):
+        store.read_fronts("pemsd7", tmp_path)

@@ -149,3 +149,27 @@ def test_the_writer_needs_no_torch():
     code = "import sys, kdsearch.results.tensorboard; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_importance_of_every_stage_as_a_histogram(tmp_path):
+    stage = {"limits": (1e-6, 1e-5, 1e-4), "counts": (1, 0, 3), "count": 5, "zeros": 1}
+    alike = {"limits": (0.01, 0.01), "counts": (0, 2), "count": 2, "zeros": 0}
+    board = TensorBoard(tmp_path)
+    first = report(1, 3.0, 3.0)
+    first.histograms = {"importance block1.mid": [(50, stage), (100, stage)], "importance head.glu": [(50, alike)]}
+    board.on_epoch(7, PARAMS, first)
+    again = report(1, 3.0, 3.0)  # the epoch is repeated after a crash: nothing is shown twice
+    again.histograms = first.histograms
+    TensorBoard(tmp_path).on_epoch(7, PARAMS, again)
+    (folder,) = (tmp_path / "tensorboard").glob("trial-0007*/stages")
+    run = EventAccumulator(str(folder), size_guidance={"histograms": 0})
+    run.Reload()
+    assert run.Tags()["histograms"] == ["log10 importance block1.mid", "log10 importance head.glu"]
+    shown = run.Histograms("log10 importance block1.mid")
+    assert [event.step for event in shown] == [50, 100]
+    assert shown[0].histogram_value.bucket_limit == pytest.approx([-6, -5, -4])
+    assert shown[0].histogram_value.bucket == [1, 0, 3]
+    assert shown[0].histogram_value.min == pytest.approx(-7)
+    (event,) = run.Histograms("log10 importance head.glu")
+    assert event.histogram_value.num == 2
+    assert event.histogram_value.min < event.histogram_value.max

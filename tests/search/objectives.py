@@ -34,6 +34,7 @@ class Bowl:
     fail_where: float | None = None  # raise where x exceeds it
     kill_once: str | None = None  # a file; the worker kills itself once, in epoch 3
     log: str | None = None  # a file; a line an epoch: pid x epoch
+    costs: bool = False  # x is what the second objective counts, known from epoch 2
 
     def trainer(self, params: Mapping[str, Any], device: str, seed: int) -> BowlRun:
         return BowlRun(self, float(params["x"]), float(params["rate"]), seed)
@@ -50,6 +51,10 @@ class BowlRun:
         self.best_score, self.best_epoch = math.inf, 0
         self.best_validation: dict[str, float] = {}
         self.best_weights: dict[str, torch.Tensor] = {}
+
+    @property
+    def cost(self) -> float | None:
+        return self.x if self.objective.costs and self.count >= 2 else None
 
     def epoch(self) -> BowlReport:
         began = time.perf_counter()

@@ -122,8 +122,11 @@ class Loss(nn.Module):
         cls.name = name
         _registry[name] = cls
 
-    def __init__(self, scale: Scale | None = None, **values: float) -> None:
+    def __init__(self, scale: Scale | None = None, error: str = "squared", **values: float) -> None:
         super().__init__()
+        if error not in ("squared", "absolute"):
+            raise ValueError(f"error must be squared or absolute, got {error!r}")
+        self.error = error
         if self.NEEDS_SCALE and scale is None:
             raise UserError(f"loss {self.name} works on speeds: build it with scale=Scale(mean, std) of the data")
         self.scale = scale
@@ -172,6 +175,28 @@ class Loss(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} defines no forward()")
 
+    def pointwise(self, difference: Tensor) -> Tensor:
+        """Error of each forecast: its square, as in the paper, or its absolute value."""
+        return difference.square() if self.error == "squared" else difference.abs()
+
+    def response(
+        self, prediction: Tensor, teacher: Tensor | None, target: Tensor, valid: Tensor | None, by_step: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What of the loss reads forecasts alone; every step of a roll-out pays it. Here: the error to the target.
+
+        Args:
+            prediction: the student's forecasts, z-scored ``[B, N]``, ``[B, r, N]`` of a run or ``[B, steps, N]``.
+            teacher: the teacher's, shaped like them; None if :attr:`needs` asks for nothing.
+            target: shaped like them, 0 where nothing was measured.
+            valid: True where the target was measured; None if all were.
+            by_step: the second axis holds the steps of a roll-out, whose errors differ in size.
+
+        Returns:
+            The scalar, and its parts for the log.
+        """
+        response = masked_mean(self.pointwise(prediction - target), valid)
+        return response, {"response": response.detach()}
+
     def backward(self, terms: LossTerms, parameters: Iterable[nn.Parameter], scale: float = 1.0) -> None:
         """Add the gradient of ``scale * terms.total`` to ``.grad``. The training loop calls this.
 
@@ -205,18 +230,19 @@ def hyperparameters(name: str) -> tuple[Hyperparameter, ...]:
     return get(name).HYPERPARAMETERS
 
 
-def build(name: str, *, scale: Scale | None = None, **values: float) -> Loss:
+def build(name: str, *, scale: Scale | None = None, error: str = "squared", **values: float) -> Loss:
     """A loss, ready to call: ``build("stcd", alpha1=0.17, alpha2=0.05, alpha3=0.31)``.
 
     Args:
         name: one of :func:`names`.
         scale: mean and deviation of the data; ``rd_kl`` cannot do without.
+        error: ``"squared"`` or ``"absolute"`` error of forecasts.
         **values: every hyperparameter of the loss.
 
     Raises:
         UserError: unknown loss; a hyperparameter missing, unknown, or out of its range.
     """
-    return get(name)(scale=scale, **values)
+    return get(name)(scale=scale, error=error, **values)
 
 
 def _checked(loss: type[Loss], values: dict[str, float]) -> dict[str, float]:
@@ -246,6 +272,13 @@ def masked_mean(values: Tensor, valid: Tensor | None) -> Tensor:
 def run_length(prediction: Tensor) -> int:
     """How many consecutive windows the input spanned: 1 for ``[B, N]``, r for ``[B, r, N]``."""
     return 1 if prediction.dim() == 2 else prediction.shape[1]
+
+
+def given(teacher: Tensor | None) -> Tensor:
+    """The teacher's forecasts, of a loss that reads them."""
+    if teacher is None:
+        raise ValueError("this loss reads the teacher's forecasts and was given none")
+    return teacher.detach()
 
 
 def prediction_of(teacher: Features | TeacherBatch | None) -> Tensor:

@@ -17,7 +17,6 @@ from kdsearch.distillation.losses.base import (
     LossTerms,
     Needs,
     Scale,
-    masked_mean,
     run_length,
     spatial_feature,
     temporal_feature,
@@ -41,7 +40,7 @@ class _FeatureLoss(Loss):
     ) -> LossTerms:
         """Parts: "response", "distillation"."""
         self.prepare(student, teacher)
-        response = masked_mean((student.prediction - target).square(), valid)
+        response, _ = self.response(student.prediction, None, target, valid)
         run = run_length(student.prediction)
         pairs = [(student.temporal[k], temporal_feature(teacher, k)) for k in self.needs.temporal_features]
         pairs += [(student.spatial[k], spatial_feature(teacher, k)) for k in self.needs.spatial_features]
@@ -72,8 +71,8 @@ class FitNet(_FeatureLoss, name="fitnet"):
     NEEDS = Needs(temporal_features=(1,))
     OWN_WEIGHTS = True
 
-    def __init__(self, scale: Scale | None = None, **values: float) -> None:
-        super().__init__(scale, **values)
+    def __init__(self, scale: Scale | None = None, error: str = "squared", **values: float) -> None:
+        super().__init__(scale, error, **values)
         self.regressor: nn.Linear | None = None
 
     def prepare(self, student: Features, teacher: Features | TeacherBatch | None) -> None:

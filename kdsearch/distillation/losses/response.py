@@ -9,11 +9,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdsearch.distillation.losses.base import Hyperparameter, Loss, LossTerms, Needs, masked_mean, prediction_of
+from kdsearch.distillation.losses.base import (
+    Hyperparameter,
+    Loss,
+    LossTerms,
+    Needs,
+    given,
+    masked_mean,
+    prediction_of,
+)
 from kdsearch.distillation.teacher_batch import TeacherBatch
 from kdsearch.models.stgcn import Features
 
-__all__ = ["ALPHA1", "NoDistillation", "ObservedOrTeacher", "ResponseKL", "ResponseL2", "observed_or_teacher"]
+__all__ = ["ALPHA1", "FollowObservedOrTeacher", "NoDistillation", "ObservedOrTeacher", "ResponseKL", "ResponseL2"]
 
 _BETA = Hyperparameter("beta", 0.0, 1.0, 0.1, "weight of the teacher's term against the target's")
 ALPHA1 = Hyperparameter("alpha1", 0.0, 1.0, 0.5, "scaled teacher error above which the student follows the teacher")
@@ -26,8 +34,7 @@ class NoDistillation(Loss, name="none"):
         self, student: Features, teacher: Features | TeacherBatch | None, target: Tensor, valid: Tensor | None = None
     ) -> LossTerms:
         """Parts: "response"."""
-        response = masked_mean((student.prediction - target).square(), valid)
-        return LossTerms(response, {"response": response.detach()})
+        return LossTerms(*self.response(student.prediction, None, target, valid))
 
 
 class ResponseL2(Loss, name="rd_l2"):
@@ -41,11 +48,16 @@ class ResponseL2(Loss, name="rd_l2"):
         self, student: Features, teacher: Features | TeacherBatch | None, target: Tensor, valid: Tensor | None = None
     ) -> LossTerms:
         """Parts: "response", "distillation"."""
-        y = student.prediction
-        task = masked_mean((y - target).square(), valid)
-        distillation = masked_mean((y - prediction_of(teacher)).square(), valid)
+        return LossTerms(*self.response(student.prediction, prediction_of(teacher), target, valid))
+
+    def response(
+        self, prediction: Tensor, teacher: Tensor | None, target: Tensor, valid: Tensor | None, by_step: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Eq. 3."""
+        task = masked_mean(self.pointwise(prediction - target), valid)
+        distillation = masked_mean(self.pointwise(prediction - given(teacher)), valid)
         total = self.beta * distillation + (1.0 - self.beta) * task
-        return LossTerms(total, {"response": task.detach(), "distillation": distillation.detach()})
+        return total, {"response": task.detach(), "distillation": distillation.detach()}
 
 
 class ResponseKL(Loss, name="rd_kl"):
@@ -67,19 +79,50 @@ class ResponseKL(Loss, name="rd_kl"):
         self, student: Features, teacher: Features | TeacherBatch | None, target: Tensor, valid: Tensor | None = None
     ) -> LossTerms:
         """Parts: "response", "distillation"."""
+        return LossTerms(*self.response(student.prediction, prediction_of(teacher), target, valid))
+
+    def response(
+        self, prediction: Tensor, teacher: Tensor | None, target: Tensor, valid: Tensor | None, by_step: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Eq. 2."""
         assert self.scale is not None
         mean, std = self.scale.mean, self.scale.std
-        y = student.prediction
-        p = (prediction_of(teacher) * std + mean).clamp(min=0.01 * mean)
-        q = (y * std + mean).clamp(min=0.01 * mean)
+        p = (given(teacher) * std + mean).clamp(min=0.01 * mean)
+        q = (prediction * std + mean).clamp(min=0.01 * mean)
         divergence = (p * (p / q).log() - p + q) * (2.0 * mean / std**2)
-        task = masked_mean((y - target).square(), valid)
+        task = masked_mean(self.pointwise(prediction - target), valid)
         distillation = masked_mean(divergence, valid)
         total = self.beta * distillation + (1.0 - self.beta) * task
-        return LossTerms(total, {"response": task.detach(), "distillation": distillation.detach()})
+        return total, {"response": task.detach(), "distillation": distillation.detach()}
 
 
-class ObservedOrTeacher(Loss, name="ord"):
+class FollowObservedOrTeacher(Loss):
+    """Base of the losses whose response term is L_ORD (Eqs. 4-6)."""
+
+    alpha1: float
+
+    def response(
+        self, prediction: Tensor, teacher: Tensor | None, target: Tensor, valid: Tensor | None, by_step: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Eqs. 4-6; the share of (b, i) with ``D > alpha1`` is the part "teacher_share".
+
+        ``D`` is min-max scaled over the batch; of a roll-out at each step by itself, as errors grow with the steps.
+        Where all D are equal they scale to 0, so the target is followed.
+        """
+        known = given(teacher)
+        with torch.no_grad():
+            d = (known - target).abs()
+            over = (0, 2) if by_step else tuple(range(d.dim()))
+            below, above = (d, d) if valid is None else (d.where(valid, torch.inf), d.where(valid, -torch.inf))
+            low, high = below.amin(over, keepdim=True), above.amax(over, keepdim=True)
+            follow = d - low > self.alpha1 * (high - low)
+            goal = torch.where(follow, known, target)
+            share = masked_mean(follow.to(d.dtype), valid)
+        response = masked_mean(self.pointwise(prediction - goal), valid)
+        return response, {"response": response.detach(), "teacher_share": share}
+
+
+class ObservedOrTeacher(FollowObservedOrTeacher, name="ord"):
     """Eqs. 4-6: the target where the teacher comes close to it, the teacher where even it fails.
 
     ``D = |y^t - T|``, min-max scaled over the batch (reading: Table 6's ratios below 1/N rule out scaling per sample);
@@ -89,30 +132,9 @@ class ObservedOrTeacher(Loss, name="ord"):
 
     HYPERPARAMETERS = (ALPHA1,)
     NEEDS = Needs(prediction=True)
-    alpha1: float
 
     def forward(
         self, student: Features, teacher: Features | TeacherBatch | None, target: Tensor, valid: Tensor | None = None
     ) -> LossTerms:
         """Parts: "response", "teacher_share"."""
-        response, share = observed_or_teacher(student.prediction, prediction_of(teacher), target, self.alpha1, valid)
-        return LossTerms(response, {"response": response.detach(), "teacher_share": share})
-
-
-def observed_or_teacher(
-    student: Tensor, teacher: Tensor, target: Tensor, alpha1: float, valid: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """L_ORD (Eqs. 4-6) and the share of (b, i) with ``D > alpha1``, both scalars on the student's device.
-
-    Where all D are equal they scale to 0, so the target is followed.
-    """
-    with torch.no_grad():
-        d = (teacher - target).abs()
-        if valid is None:
-            low, high = d.aminmax()
-        else:
-            low, high = torch.where(valid, d, torch.inf).amin(), torch.where(valid, d, -torch.inf).amax()
-        follow = d - low > alpha1 * (high - low)
-        goal = torch.where(follow, teacher, target)
-        share = masked_mean(follow.to(d.dtype), valid)
-    return masked_mean((student - goal).square(), valid), share
+        return LossTerms(*self.response(student.prediction, prediction_of(teacher), target, valid))

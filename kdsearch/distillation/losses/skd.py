@@ -13,7 +13,6 @@ from kdsearch.distillation.losses.base import (
     Loss,
     LossTerms,
     Needs,
-    masked_mean,
     run_length,
     temporal_feature,
 )
@@ -42,7 +41,7 @@ class Structural(Loss, name="skd"):
     ) -> LossTerms:
         """Parts: "response", "distillation"."""
         run = run_length(student.prediction)
-        response = masked_mean((student.prediction - target).square(), valid)
+        response, _ = self.response(student.prediction, None, target, valid)
         mine, theirs = _positions(student.temporal[3], run), _positions(temporal_feature(teacher, 3), run)
         matching = graph_matching_loss(mine, theirs)
         task, distillation = (1.0 - self.alpha) * response, self.alpha * matching

@@ -7,17 +7,14 @@ mean over its layers (reading).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from kdsearch.distillation.correlation import (
-    CorrelationRows,
-    spatial_correlation_loss,
-    temporal_correlation_loss,
-)
-from kdsearch.distillation.losses.base import Hyperparameter, Loss, LossTerms, Needs, prediction_of, run_length
-from kdsearch.distillation.losses.response import ALPHA1, observed_or_teacher
+from kdsearch.distillation.correlation import spatial_correlation_loss, temporal_correlation_loss
+from kdsearch.distillation.losses.base import Hyperparameter, LossTerms, Needs, prediction_of, run_length
+from kdsearch.distillation.losses.response import ALPHA1, FollowObservedOrTeacher
 from kdsearch.distillation.teacher_batch import TeacherBatch
 from kdsearch.models.stgcn import Features
 
@@ -27,10 +24,9 @@ _ALPHA2 = Hyperparameter("alpha2", 0.0, 1.0, 0.5, "weight of spatial against tem
 _ALPHA3 = Hyperparameter("alpha3", 0.0, 10.0, 0.3, "weight of the correlations against the response")
 
 
-class _Correlations(Loss):
+class _Correlations(FollowObservedOrTeacher):
     """``L_ORD + alpha3 * (alpha2 * L_SCD + (1 - alpha2) * L_TCD)``, without the terms that ``NEEDS`` leaves out."""
 
-    alpha1: float
     alpha2: float
     alpha3: float
 
@@ -38,14 +34,12 @@ class _Correlations(Loss):
         self, student: Features, teacher: Features | TeacherBatch | None, target: Tensor, valid: Tensor | None = None
     ) -> LossTerms:
         """Parts: "response", "teacher_share", and "temporal", "spatial" as far as they are computed."""
-        known = prediction_of(teacher)
+        response, parts = self.response(student.prediction, prediction_of(teacher), target, valid)
         assert teacher is not None
-        response, share = observed_or_teacher(student.prediction, known, target, self.alpha1, valid)
-        parts = {"response": response.detach(), "teacher_share": share}
         total, run = response, run_length(student.prediction)
         if self.needs.temporal_correlation:
-            theirs = teacher.temporal_correlation if isinstance(teacher, TeacherBatch) else teacher.temporal
-            temporal = _mean_over_layers(temporal_correlation_loss, student.temporal, theirs, run)
+            told = teacher.temporal_correlation if isinstance(teacher, TeacherBatch) else teacher.temporal
+            temporal = _mean_over_layers(temporal_correlation_loss, student.temporal, told, run)
             parts["temporal"] = temporal.detach()
             total = total + self.alpha3 * (1.0 - self.alpha2) * temporal
         if self.needs.spatial_correlation:
@@ -57,10 +51,7 @@ class _Correlations(Loss):
 
 
 def _mean_over_layers(
-    loss: Callable[[Tensor, Tensor | CorrelationRows, int], Tensor],
-    student: Sequence[Tensor],
-    teacher: Sequence[Tensor | CorrelationRows] | None,
-    run: int,
+    loss: Callable[[Tensor, Any, int], Tensor], student: Sequence[Tensor], teacher: Sequence[Any] | None, run: int
 ) -> Tensor:
     if teacher is None:
         raise ValueError("this loss reads correlations that the teacher's batch does not hold")

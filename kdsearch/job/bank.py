@@ -1,0 +1,130 @@
+"""What trials are told of the teacher: a bank of all pairs, one of sampled pairs, or the teacher itself."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kdsearch.data import Dataset, Windows
+from kdsearch.distillation.bank import TeacherBank, bank_bytes
+from kdsearch.distillation.budget import sampling_for
+from kdsearch.distillation.losses import Needs
+from kdsearch.distillation.sampled import Sampling, n_sampled_pairs
+from kdsearch.errors import UserError
+from kdsearch.models.stgcn import TEACHER
+from kdsearch.training.checkpoint import Checkpoint
+from kdsearch.training.network import new_network
+
+__all__ = ["allowed_bytes", "build", "choose_sampling", "protocol_of", "recorded_sampling"]
+
+# A bank larger than this share of the memory that is free now is not built.
+_MEMORY_SHARE = 0.25
+
+# Of a protocol and of a search's identity, where pairs are sampled: results then compare only with the same pairs.
+KEY = "sampled pairs (--bank-memory)"
+
+
+def choose_sampling(dataset: Dataset, needs: Needs, memory: int | str, seed: int) -> Sampling | None:
+    """Whether the bank will hold sampled pairs; decided before anything is trained, as it changes results.
+
+    Args:
+        dataset: whose training days the bank covers.
+        needs: of the loss.
+        memory: bytes, or ``"auto"``.
+        seed: of the sampling.
+    """
+    if not needs.spatial_correlation:
+        return None
+    network = new_network(dataset, TEACHER, seed=0)
+    return sampling_for(network, dataset.split.train, dataset.steps_per_day, needs, allowed_bytes(memory), seed)
+
+
+def protocol_of(sampling: Sampling | None) -> dict[str, Any]:
+    """What a protocol and an identity say of sampled pairs: nothing where all pairs are compared."""
+    return {} if sampling is None else {KEY: {"reach": sampling.reach, "seed": sampling.seed}}
+
+
+def recorded_sampling(protocol: Mapping[str, Any]) -> Sampling | None:
+    """The sampling that the protocol of a stored result, or the identity of a search, names."""
+    told = protocol.get(KEY)
+    return None if told is None else Sampling(int(told["reach"]), int(told["seed"]))
+
+
+def build(
+    dataset: Dataset,
+    needs: Needs,
+    teacher: Checkpoint,
+    sampling: Sampling | None,
+    memory: int | str,
+    device: str,
+    say: Callable[[str], None],
+    steps: int = 1,
+) -> tuple[TeacherBank | None, Checkpoint | None, float]:
+    """The bank, or the teacher where no bank fits; and the seconds it took. Says in one line which.
+
+    Args:
+        dataset: whose training days the bank covers.
+        needs: of the loss; a loss that reads no teacher gets neither.
+        teacher: trained.
+        sampling: from :func:`choose_sampling`.
+        memory: bytes, or ``"auto"``; a bank of all pairs may change with it to the teacher itself, which computes the
+            same.
+        device: where the teacher runs.
+        say: takes a line.
+        steps: of the roll-out that students are trained through.
+
+    Raises:
+        UserError: the pairs that an earlier search sampled do not fit.
+    """
+    if not needs.teacher:
+        return None, None, 0.0
+    began = time.perf_counter()
+    model = teacher.network(dataset, device)
+    steps = steps if needs.prediction else 1
+    size = bank_bytes(model, dataset.split.train, dataset.steps_per_day, needs, sampling, steps)
+    allowed = allowed_bytes(memory)
+    if sampling is None and size > allowed:
+        say(
+            f"teacher bank: {size / 1e9:.2f} GB exceed the {allowed / 1e9:.2f} GB allowed (--bank-memory); "
+            "the teacher runs with every trial instead, which is much slower"
+        )
+        return None, teacher, 0.0
+    if sampling is not None and size > (_free_memory() // 2 if memory == "auto" else allowed):
+        raise UserError(
+            f"--bank-memory: the sampled pairs that this began with take {size / 1e9:.2f} GB, which is more than there "
+            "is or was allowed: allow more, or run it where there is more memory"
+        )
+    days = Windows(dataset, "train", device).days
+    bank = TeacherBank.build(model, days, needs, sampling)
+    if steps > 1:
+        bank = bank.with_rollout(model, days, steps)
+    seconds = time.perf_counter() - began
+    what = ""
+    if sampling is not None:
+        n = dataset.n_nodes
+        share = n_sampled_pairs(n, sampling.reach) / (n * (n - 1) // 2)
+        whole = bank_bytes(model, dataset.split.train, dataset.steps_per_day, needs)
+        what = f"sampled pairs, {100 * share:.1f}% of all at each time step (all: {whole / 1e9:.2f} GB), "
+    elif needs.spatial_correlation:
+        what = "all pairs, "
+    say(f"teacher bank: {what}{bank.n_bytes / 1e6:.0f} MB in {seconds:.1f} s")
+    return bank, None, seconds
+
+
+def allowed_bytes(memory: int | str) -> int:
+    """Memory for a bank: what was given, or for ``"auto"`` a quarter of what is free now."""
+    return int(memory) if memory != "auto" else int(_MEMORY_SHARE * _free_memory())
+
+
+def _free_memory() -> int:
+    """Bytes that can be had without swapping: what only caches files counts as free."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 8 << 30

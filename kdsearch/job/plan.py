@@ -1,0 +1,225 @@
+"""What the arguments amount to: every check that needs no computation, before anything is trained or written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kdsearch.command import Confirm
+from kdsearch.command import confirm as parse_confirm
+from kdsearch.data import Dataset, load
+from kdsearch.distillation import losses
+from kdsearch.distillation.sampled import Sampling
+from kdsearch.errors import UserError
+from kdsearch.job import bank as banks
+from kdsearch.job import pruning as prunings
+from kdsearch.job.settings import JobSettings
+from kdsearch.models.stgcn import CHANNELS, TEACHER
+from kdsearch.pruning.settings import PruneSettings
+from kdsearch.search import space as spaces
+from kdsearch.search.resources import local_machine, make_plan
+from kdsearch.search.settings import SearchSettings, check_settings
+from kdsearch.search.space import Space
+from kdsearch.training.recipe import PAPER, with_recipe
+from kdsearch.training.reference import PROTOCOL, default_cache
+from kdsearch.training.reference import fingerprint as network_fingerprint
+from kdsearch.training.settings import FitSettings
+
+__all__ = ["Plan", "check"]
+
+
+@dataclass
+class Plan:
+    """What the arguments amount to, checked, before anything is computed.
+
+    Attributes:
+        dataset, space, search, confirm: what is searched, how far, and how the best are confirmed.
+        student, teacher: how they are trained.
+        cache: folder of trained networks.
+        device: ``"cpu"`` or ``"cuda"``.
+        pruning: what all trials share of it; None for fresh students.
+        start: what a trial begins with: ``"student"``, fresh, or the trained ``"teacher"`` or ``"base"`` to be pruned.
+        cost: what a front weighs against the score; None for a search of the score alone.
+        sampling: which node pairs the bank holds; None for all.
+        recipe: how networks are trained.
+    """
+
+    dataset: Dataset
+    space: Space
+    search: SearchSettings
+    confirm: Confirm
+    student: FitSettings
+    teacher: FitSettings
+    cache: Path
+    device: str
+    pruning: PruneSettings | None = None
+    start: str = "student"
+    cost: str | None = None
+    sampling: Sampling | None = None
+    recipe: str = PAPER
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the confirmation: none that the search has seen, or luck in the search would be confirmed."""
+        return [self.search.seed + 1 + k for k in range(self.confirm.seeds)]
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """All that must agree for two results to compete."""
+        protocol = {
+            "version": PROTOCOL,
+            "student": {"channels": CHANNELS[self.start], **replace(self.student, seed=0).plain()},
+            "teacher": {"channels": TEACHER, **self.teacher.plain()},
+            "seeds": self.seeds,
+        }
+        if self.recipe != PAPER:
+            protocol["recipe"] = self.recipe
+        if self.pruning is not None:
+            protocol["pruning"] = {"start": self.start, **prunings.shared(self.pruning)}
+        return protocol | banks.protocol_of(self.sampling)
+
+    @property
+    def front_protocol(self) -> dict[str, Any]:
+        """The same for points of a front, whatever their percent."""
+        protocol = self.protocol
+        return {**protocol, "pruning": {**protocol.get("pruning", {}), "percent": None}}
+
+
+def check(settings: JobSettings, search: bool = True) -> Plan:
+    """Refuse whatever cannot work, cheapest checks first; nothing is computed or written.
+
+    Args:
+        settings: what was asked for.
+        search: whether a search will run, so that its output folder is checked too.
+
+    Raises:
+        UserError: one sentence.
+    """
+    losses.get(settings.loss)
+    pruning = prunings.template(settings)
+    if settings.space is not None:
+        _space(settings.space, settings)
+    suffix = "" if settings.prune is None else f"-prune{settings.prune:g}"
+    front = settings.objective == "pareto"
+    suffix = "-pareto" if front else suffix
+    suffix += "" if settings.recipe == PAPER else f"-{settings.recipe}"
+    output = settings.output or Path("runs") / f"{Path(settings.dataset).stem}-{settings.loss}{suffix}"
+    limits = SearchSettings(
+        output=output,
+        trials=settings.trials or 1,
+        epochs=settings.epochs or 1,
+        concurrency=settings.concurrency,
+        gpus_per_trial=settings.gpus_per_trial,
+        cpus_per_trial=settings.cpus_per_trial,
+        time_budget_s=settings.time_budget,
+        scheduler=settings.scheduler,
+        sampler=settings.sampler,
+        seed=settings.seed,
+        resume=settings.resume,
+        address=settings.address,
+        objectives=2 if front else 1,
+    )
+    machine = local_machine()
+    if settings.address is None:
+        make_plan(machine, limits.trials, limits.concurrency, limits.cpus_per_trial, limits.gpus_per_trial)
+    if search:
+        _check_output(output, settings.resume)
+    dataset = load(settings.dataset, settings.data_dir)
+    space = _space(settings.space or spaces.find(dataset.space), settings)
+    check_settings(limits)  # imports Ray and Optuna: after what can be refused without them
+    if front and pruning is not None:
+        pruning = prunings.with_top_percent(pruning, space)
+    defaults = space.defaults
+    student = with_recipe(FitSettings(epochs=settings.epochs or defaults.epochs, seed=settings.seed), settings.recipe)
+    run_length = settings.teacher_run_length or defaults.teacher_run_length
+    if run_length > 1 and student.rollout_steps > 1:
+        raise UserError(
+            f"--teacher-run-length {run_length}: --recipe {settings.recipe} trains through the roll-out of each "
+            "window, so windows are drawn alone: leave it out"
+        )
+    teacher = with_recipe(
+        FitSettings(
+            epochs=settings.teacher_epochs or defaults.teacher_epochs or defaults.epochs,
+            run_length=run_length,
+            seed=settings.seed,
+        ),
+        settings.recipe,
+    )
+    plan = Plan(
+        dataset=dataset,
+        space=space,
+        search=limits,
+        confirm=settings.confirm or parse_confirm(defaults.confirm),
+        student=student,
+        teacher=teacher,
+        cache=settings.cache_dir or default_cache(),
+        device="cuda" if machine.gpus and settings.gpus_per_trial != 0 else "cpu",
+        pruning=pruning,
+        start=prunings.start_of(settings),
+        cost=(settings.cost or "parameters") if front else None,
+        sampling=_sampling(settings, dataset, output if search and settings.resume else None),
+        recipe=settings.recipe,
+    )
+    identity = {
+        "dataset": dataset.name,
+        "data": dataset.fingerprint,
+        "teacher": network_fingerprint(dataset, TEACHER, teacher),
+        **banks.protocol_of(plan.sampling),
+    }
+    if plan.recipe != PAPER:
+        identity["recipe"] = plan.recipe
+    grace = defaults.grace
+    if pruning is not None:
+        identity |= {"start": network_fingerprint(dataset, CHANNELS[plan.start], teacher), **prunings.shared(pruning)}
+        if plan.cost is not None:
+            identity["cost"] = plan.cost
+        if search:
+            grace = max(grace, prunings.grace(dataset, space, pruning, plan.start, student))
+    plan.search = replace(
+        limits,
+        trials=settings.trials or defaults.trials,
+        epochs=student.epochs,
+        grace=grace,
+        reduction=defaults.reduction,
+        identity=identity,
+    )
+    return plan
+
+
+def _space(path: Path, settings: JobSettings) -> Space:
+    start = prunings.start_of(settings) if settings.objective == "pareto" else None
+    return spaces.load(path, settings.loss, settings.prune, start=start).fix(settings.fixed)
+
+
+def _sampling(settings: JobSettings, dataset: Dataset, resumed: Path | None) -> Sampling | None:
+    """The pairs that the bank samples: those of the search that is resumed, whatever memory is free now."""
+    if resumed is not None:
+        from kdsearch.search.study import setup_of
+
+        began = setup_of(resumed)
+        if began:
+            return banks.recorded_sampling(began)
+    return banks.choose_sampling(dataset, losses.get(settings.loss).NEEDS, settings.bank_memory, settings.seed)
+
+
+def _check_output(output: Path, resume: bool) -> None:
+    """Whether a search may be written here, as far as can be told without writing."""
+    if (output / "study.journal").exists() and not resume:
+        raise UserError(f"{output} already holds a search: carry on with --resume, or give another --output")
+    existing = output
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UserError(f"--output {output}: {existing} is a file, not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK) or _read_only(existing):
+        raise UserError(f"--output {output} cannot be written: {existing} is read-only; give another --output")
+
+
+def _read_only(folder: Path) -> bool:
+    """A read-only file system, which the superuser's permissions do not show."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except (AttributeError, OSError):
+        return False

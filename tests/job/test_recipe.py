@@ -1,0 +1,63 @@
+"""``--recipe best`` from the command to best.json and back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdsearch import command, train, tune
+from tests.conftest import ROOT
+from tests.job.test_pruned_search import ENVIRONMENT
+
+LENGTHS = "--recipe best --trials 2 --epochs 3 --teacher-epochs 1 --confirm 1x1 --set batch_size=100"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("--recipe beste", "did you mean best?"),
+        ("--recipe best --teacher-run-length 10", "windows are drawn alone: leave it out"),
+    ],
+)
+def test_refused(
+    arguments: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command.run(tune.main, arguments.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_search_with_the_recipe_and_its_winner_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = ["--cache-dir", str(tmp_path / "cache")]
+    out = tmp_path / "out"
+    arguments = [*LENGTHS.split(), *kept, "--store", str(tmp_path / "store"), "--output", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-m", "kdsearch.tune", *arguments], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    best = json.loads((out / "best.json").read_text())
+    protocol = best["protocol"]
+    assert protocol["recipe"] == "best"
+    for network in ("student", "teacher"):
+        assert protocol[network]["rollout_steps"] == 9
+        assert protocol[network]["optimizer"] == "adam"
+    again = subprocess.run(
+        [sys.executable, "-m", "kdsearch.train", "--params", str(out), *kept, "--output", str(tmp_path / "again")],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 0, again.stderr
+    (run,) = json.loads((tmp_path / "again" / "result.json").read_text())["per_seed"]
+    assert run["validation"] == best["per_seed"][0]["validation"]
+    assert command.run(train.main, ["--params", str(out), "--recipe", "paper"]) == 2
+    assert "was found with --recipe best; leave the option out" in capsys.readouterr().err

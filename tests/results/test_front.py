@@ -1,0 +1,56 @@
+"""front.json and its table."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kdsearch import command, export
+from kdsearch.errors import UserError
+from kdsearch.results.front import front_document, points_on_front, read_front
+from kdsearch.results.tables import front
+
+
+def points(make_document, *values):
+    return [
+        make_document(score, n_parameters=n, prune=prune, cost={"parameters": n, "forward_ms": ms, "batch": 256})
+        for score, n, prune, ms in values
+    ]
+
+
+def test_what_another_beats_is_marked(make_document):
+    three = points(make_document, (3.0, 900, 91, 2.0), (3.1, 950, 90, 1.0), (2.5, 4000, 60, 9.0))
+    by_size = front_document(three, "parameters", {})
+    assert [p["on_front"] for p in by_size["points"]] == [True, False, True]
+    assert [r.n_parameters for r in points_on_front(by_size)] == [900, 4000]
+    by_time = front_document(three, "latency", {})
+    assert [p["on_front"] for p in by_time["points"]] == [True, True, True]
+
+
+def test_the_table_is_ordered_by_size(make_document):
+    document = front_document(points(make_document, (2.5, 4000, 60.25, 9.0), (3.0, 900, 91, 2.0)), "parameters", {})
+    (table,) = front(read_front(document, "front.json"))
+    assert [row["parameters"] for row in table.rows] == [900, 4000]
+    assert [row["forward_ms"] for row in table.rows] == [2.0, 9.0]
+    assert table.rows[1]["pruned"] == 60.25
+    assert {"mae_15", "mae_30", "mae_45", "alpha1"} <= {column.key for column in table.columns}
+
+
+@pytest.mark.parametrize("form", ["md", "tex", "csv", "json"])
+def test_export(make_document, tmp_path, capsys, form):
+    document = front_document(points(make_document, (2.5, 4000, 60.25, 9.0)), "parameters", {})
+    (tmp_path / "front.json").write_text(json.dumps(document))
+    assert command.run(export.main, ["--output", str(tmp_path), "--table", "front", "--format", form]) == 0
+    assert "4000" in capsys.readouterr().out
+
+
+def test_a_folder_without_a_front(tmp_path, capsys):
+    assert command.run(export.main, ["--output", str(tmp_path), "--table", "front"]) == 2
+    assert "--objective pareto leaves one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("document", [{}, {"schema": 1}, {"schema": 2, "points": []}, {"schema": 1, "points": [{}]}])
+def test_no_front(document):
+    with pytest.raises(UserError, match="here"):
+        read_front(document, "here")

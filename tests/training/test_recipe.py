@@ -1,0 +1,117 @@
+"""What recipes add to the one training loop: schedules, optimisers, roll-outs of growing length."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from kdsearch.distillation import losses
+from kdsearch.distillation.bank import BankReader, TeacherBank
+from kdsearch.pruning import Pruner, PruneSettings
+from kdsearch.training.fit import Trainer, fit
+from kdsearch.training.network import new_network
+from kdsearch.training.recipe import PAPER, RECIPES, with_recipe
+from kdsearch.training.reference import fingerprint
+from kdsearch.training.settings import FitSettings
+from tests.training.tiny import CHANNELS, tiny
+
+TEACHER = ((1, 3, 6), (6, 4, 5))
+
+
+def test_the_paper_is_what_settings_are() -> None:
+    assert with_recipe(FitSettings(epochs=7, seed=3), PAPER) == FitSettings(epochs=7, seed=3)
+    assert "optimizer" not in FitSettings().plain()  # networks cached before these options keep their names
+    assert set(with_recipe(FitSettings(), "best").plain()) - set(FitSettings().plain()) == set(RECIPES["best"]) - {
+        "rollout_steps"
+    }
+
+
+def test_other_training_other_name() -> None:
+    data = tiny()
+    names = {fingerprint(data, CHANNELS, with_recipe(FitSettings(), name)) for name in RECIPES}
+    assert len(names) == len(RECIPES)
+
+
+def test_cosine() -> None:
+    settings = FitSettings(epochs=8, learning_rate=2.0, schedule="cosine")
+    assert [settings.rate(e) for e in (1, 5)] == [2.0, pytest.approx(1.0)]
+    assert settings.rate(8) == pytest.approx(1 + math.cos(math.pi * 7 / 8))
+    rates = [settings.rate(e) for e in range(1, 9)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_steps_grow_evenly() -> None:
+    settings = FitSettings(rollout_steps=9, rollout_warmup=4)
+    assert [settings.steps(e) for e in range(1, 8)] == [1, 3, 5, 7, 9, 9, 9]
+    assert [FitSettings(rollout_steps=9).steps(e) for e in (1, 2)] == [9, 9]
+    assert [FitSettings(rollout_warmup=3).steps(e) for e in (1, 5)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("optimizer", "sgd"), ("schedule", "linear"), ("error", "huber"), ("rollout_warmup", -1)]
+)
+def test_settings_refuse(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field):
+        FitSettings(**{field: value})  # type: ignore[arg-type]
+
+
+def distilled(epochs: int = 4, pruner: Pruner | None = None, channels=CHANNELS) -> Trainer:
+    data = tiny()
+    settings = with_recipe(FitSettings(epochs=epochs, learning_rate=3e-3, batch_size=20), "best")
+    teacher = new_network(data, TEACHER, 1).eval()
+    loss = losses.build("stcd", alpha1=0.4, alpha2=0.5, alpha3=0.3, error=settings.error)
+    trainer = Trainer(new_network(data, channels, 0), data, loss, settings, pruning=pruner)
+    bank = TeacherBank.build(teacher, trainer.train_windows.days, loss.needs)
+    trainer.teacher = BankReader(bank.with_rollout(teacher, trainer.train_windows.days, settings.rollout_steps))
+    return trainer
+
+
+def test_distilled_along_the_roll_out_and_carried_on_exactly(tmp_path) -> None:
+    whole = distilled()
+    fit(whole)
+    assert set(whole.history[-1].losses) == {"total", "response", "teacher_share", "temporal", "spatial", "rollout"}
+    assert "rollout" not in whole.history[0].losses  # the curriculum begins with one step
+    first = distilled()
+    for _ in range(2):
+        first.epoch()
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    second = distilled()
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    fit(second)
+    assert [r.score for r in second.history] == [r.score for r in whole.history]
+
+
+def test_the_first_update_by_hand() -> None:
+    """Mean absolute error over nine steps, through the network's own forecasts, times B * N / 2; one step of Adam."""
+    data = tiny()
+    settings = FitSettings(
+        epochs=1, batch_size=84, learning_rate=0.01, optimizer="adam", error="absolute", rollout_steps=9
+    )
+    trainer = Trainer(new_network(data, CHANNELS, 0), data, losses.build("none", error="absolute"), settings)
+    model = new_network(data, CHANNELS, 0)
+    day, start = trainer.train_windows.locate(torch.arange(84))
+    x = trainer.train_windows.inputs(day, start)
+    truth, _ = trainer.train_windows.targets(day, start, steps=9)
+    seen = x
+    for _ in range(9):
+        seen = torch.cat((seen, model(seen[:, -12:, :, None])[:, None]), dim=1)
+    (0.5 * (seen[:, 12:] - truth[:, 0]).abs().mean() * 84 * 4).backward()
+    trainer.epoch()
+    for mine, theirs in zip(model.parameters(), trainer.model.parameters(), strict=True):
+        assert mine.grad is not None
+        moved = 0.01 * mine.grad / (mine.grad.abs() + 1e-8)  # Adam's first step: both moments corrected
+        sure = mine.grad.abs() > 1e-4
+        torch.testing.assert_close(theirs.detach()[sure], (mine.detach() - moved)[sure], rtol=1e-3, atol=1e-5)
+
+
+def test_pruning_keeps_adams_state() -> None:
+    pruner = Pruner(PruneSettings(50, pruning_minibatch=2, stage_percent=30))
+    trainer = distilled(2, pruner, ((1, 4, 6), (6, 4, 8)))
+    fit(trainer)
+    assert pruner.settled
+    for p in trainer.model.parameters():
+        state = trainer.optimizer.state[p]
+        assert state["exp_avg"].shape == state["exp_avg_sq"].shape == p.shape
+        assert float(state["step"]) == trainer.updates_per_epoch * 2
