@@ -58,19 +58,20 @@ def _sparse(kernel: Tensor) -> _Graph | None:
 def _nonzeros(matrices: np.ndarray[Any, Any]) -> _Sparse:
     """Row by row; a row that has any is filled up with zeros, which stand in its last column, to a multiple of four."""
     n_matrices, n, _ = matrices.shape
-    starts = np.zeros((n_matrices, n + 1), np.uint64)
-    columns: list[np.ndarray[Any, Any]] = []
-    values: list[np.ndarray[Any, Any]] = []
-    end = 0
-    for k, i in np.ndindex(n_matrices, n):
-        found = np.flatnonzero(matrices[k, i])
-        fill = (0, -len(found) % 4) if len(found) else (0, 0)
-        starts[k, i] = end
-        end += len(found) + fill[1]
-        starts[k, i + 1] = end
-        columns.append(np.pad(found, fill, mode="edge") if len(found) else found)
-        values.append(np.pad(matrices[k, i, found], fill))
-    return _Sparse(starts, np.concatenate(columns).astype(np.uint64), np.concatenate(values))
+    matrix, row, column = np.nonzero(matrices)
+    counts = np.bincount(matrix * n + row, minlength=n_matrices * n)
+    filled = -(-counts // 4) * 4
+    ends = np.cumsum(filled)
+    # Where each row's numbers go, and after them its last column again.
+    columns, values = np.zeros(ends[-1], np.uint64), np.zeros(ends[-1], matrices.dtype)
+    place = np.arange(len(column)) + np.repeat(ends - filled - np.cumsum(counts) + counts, counts)
+    columns[place], values[place] = column, matrices[matrix, row, column]
+    last = column[np.cumsum(counts) - 1]
+    for k in range(1, 4):
+        short = filled - counts >= k
+        columns[ends[short] - k] = last[short]
+    starts = np.concatenate((np.r_[0, ends[n - 1 : -1 : n]][:, None], ends.reshape(n_matrices, n)), axis=1)
+    return _Sparse(starts.astype(np.uint64), columns, values)
 
 
 def recorded() -> bool:
