@@ -57,9 +57,11 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
         The exit code: 2 and one sentence on stderr for a `UserError`, 130 for Ctrl-C, 141 in silence when the
         reader of a pipe has gone. Anything else is a defect and keeps its traceback.
     """
-    # Read when torch loads its thread pool: threads that wait must sleep, or on a busy machine they spin away the
-    # cores that others (Ray's workers among them) want; 25 times slower was seen.
+    # Read when torch loads its thread pool. Threads that wait must soon sleep, or on a busy machine they spin away the
+    # cores that others (Ray's workers among them) want; 25 times slower was seen. At once would be too soon: waking
+    # them cost a student's step half its time again.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     try:
         code = main(argv) or 0
         sys.stdout.flush()

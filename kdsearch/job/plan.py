@@ -121,6 +121,7 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         address=settings.address,
         objectives=2 if front else 1,
     )
+    check_settings(limits)
     machine = local_machine()
     if settings.address is None:
         make_plan(machine, limits.trials, limits.concurrency, limits.cpus_per_trial, limits.gpus_per_trial)
@@ -128,7 +129,6 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         _check_output(output, settings.resume)
     dataset = load(settings.dataset, settings.data_dir)
     space = _space(settings.space or spaces.find(dataset.space), settings)
-    check_settings(limits)  # imports Ray and Optuna: after what can be refused without them
     if front and pruning is not None:
         pruning = prunings.with_top_percent(pruning, space)
     defaults = space.defaults

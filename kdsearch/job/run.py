@@ -9,6 +9,7 @@ from typing import Any
 from kdsearch.job.plan import Plan, check
 from kdsearch.job.prepare import prepare
 from kdsearch.job.settings import JobSettings
+from kdsearch.search.session import Session
 
 __all__ = ["run_job"]
 
@@ -25,11 +26,19 @@ def run_job(settings: JobSettings) -> int:
         UserError: whatever its user can mend.
     """
     plan = check(settings)
-    from kdsearch.search.progress import Progress
     from kdsearch.search.runner import check_resume
 
     # Now, not after an hour of training: another search in the folder, or a file system that will not have it.
     check_resume(plan.space, plan.search)
+
+    with Session(plan.search.address) as ray:
+        if plan.search.address is not None:
+            ray.wait()  # a cluster that does not answer must show now
+        return _run(plan, settings)
+
+
+def _run(plan: Plan, settings: JobSettings) -> int:
+    from kdsearch.search.progress import Progress
 
     before = _best_before(plan)
     progress = Progress(stream=sys.stderr if settings.quiet else sys.stdout, epochs=plan.student.epochs, best=before)

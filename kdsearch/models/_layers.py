@@ -49,7 +49,7 @@ def _sparse(kernel: Tensor) -> _Graph | None:
     known: tuple[int, _Graph | None] | None = _graphs.get(kernel)
     if known is None or known[0] != kernel._version:
         orders = kernel.detach().numpy()[1:]
-        few = len(orders) > 0 and np.count_nonzero(orders) <= _SPARSE * orders.size
+        few = 0 < np.count_nonzero(orders) <= _SPARSE * orders.size
         graph = _Graph(_nonzeros(orders), _nonzeros(orders.transpose(0, 2, 1))) if few else None
         _graphs[kernel] = known = (kernel._version, graph)
     return known[1]

@@ -116,7 +116,8 @@ def confirm(
         store = _Store(output, settings, purpose)
         jobs = [(c, seed) for c in candidates for seed in seeds if store.read(c.params, seed) is None]
         if jobs:
-            with ray_session(settings.address):
+            with ray_session(settings.address) as ready:
+                ready()
                 stop.install()
                 plan = make_plan(
                     current_machine(),

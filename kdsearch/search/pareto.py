@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from kdsearch.errors import UserError
+from kdsearch.search.choices import check_scheduler
 from kdsearch.search.front import ranks
 
 __all__ = ["CostHistory", "ParetoAsha", "make_pareto"]
@@ -82,8 +82,7 @@ def make_pareto(
     Raises:
         UserError: that one compares scores alone.
     """
+    check_scheduler(name, objectives=2)
     if name == "none":
         return FIFOScheduler()
-    if name != "asha":
-        raise UserError(f"--scheduler {name} compares scores alone: --objective pareto takes asha or none")
     return ParetoAsha(epochs, grace, reduction, histories)

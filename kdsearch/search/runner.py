@@ -63,7 +63,10 @@ def run_search(
         studies.close_decided(study)
         run = _Run(objective, space, settings, output, study, stop, listeners, began)
         if run.missing > 0 and stop.reason is None:
-            with ray_session(settings.address):
+            with ray_session(settings.address) as ready:
+                import ray.tune  # noqa: F401  takes as long as Ray's start, beside it
+
+                ready()
                 stop.install()
                 run.start(_plan(settings, run.missing))
         return run.result()

@@ -14,12 +14,9 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
-from kdsearch.command import suggestion
-from kdsearch.errors import UserError
+from kdsearch.search.choices import check_scheduler
 
-__all__ = ["SCHEDULERS", "Asha", "Median", "make_scheduler"]
-
-SCHEDULERS = ("asha", "hyperband", "median", "none")
+__all__ = ["Asha", "Median", "make_scheduler"]
 
 # Number of a trial and its best score so far after each epoch, as the study keeps them.
 Histories = Iterable[tuple[int, Mapping[int, float]]]
@@ -163,8 +160,7 @@ def make_scheduler(
     Raises:
         UserError: the name is unknown.
     """
-    if name not in SCHEDULERS:
-        raise UserError(f"--scheduler: {name!r} is not one of {', '.join(SCHEDULERS)}{suggestion(name, SCHEDULERS)}")
+    check_scheduler(name)
     if name == "none":
         return FIFOScheduler()
     grace = min(grace, epochs)

@@ -6,7 +6,6 @@ keeps a second copy of the study's state. This one keeps no state but the journa
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -18,42 +17,19 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, Ra
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
-from kdsearch.command import suggestion
-from kdsearch.errors import UserError
 from kdsearch.search.report import Report
 from kdsearch.search.space import Parameter, Space
 from kdsearch.search.stopped import WithStopped
 from kdsearch.search.study import finish, progress, report_score
 
-__all__ = ["SAMPLERS", "StudySearcher", "check_sampler"]
+__all__ = ["StudySearcher"]
 
-# Packages a sampler needs beyond Optuna's own.
-SAMPLERS: Mapping[str, tuple[str, ...]] = {
-    "tpe": (),
-    "random": (),
-    "gp": ("scipy", "torch"),
-    "cmaes": ("cmaes",),
-    "qmc": ("scipy",),
-}
 # These have no state but the study's trials, so each suggestion can have its own seed.
 _STATELESS = ("tpe", "random", "gp")
 # Trials drawn at random before the Gaussian process is asked.
 _GP_STARTUP = 8
 
 OnEnd = Callable[[int, TrialState, Mapping[str, Any], Report | None, str | None], None]
-
-
-def check_sampler(name: str) -> None:
-    """Refuse an unknown sampler, or one whose packages are absent.
-
-    Raises:
-        UserError: in one sentence.
-    """
-    if name not in SAMPLERS:
-        raise UserError(f"--sampler: {name!r} is not one of {', '.join(SAMPLERS)}{suggestion(name, SAMPLERS)}")
-    for package in SAMPLERS[name]:
-        if importlib.util.find_spec(package) is None:
-            raise UserError(f"--sampler {name} needs the package {package}: pip install {package}")
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
@@ -77,7 +53,7 @@ class StudySearcher(Searcher):
     Args:
         study: the journal's study.
         space: what is searched.
-        sampler: one of :data:`SAMPLERS`.
+        sampler: one of :data:`kdsearch.search.choices.SAMPLERS`.
         seed: of the sampler.
         epochs: of a full trial; one that got there is COMPLETE.
         wanted: trials to hand out.

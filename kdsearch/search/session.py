@@ -7,14 +7,16 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 from kdsearch.errors import UserError
 from kdsearch.search.reaper import Reaper
 from kdsearch.search.resources import Machine, Node, gpu_bytes, local_machine
 
-__all__ = ["configure", "current_machine", "ray_session"]
+__all__ = ["Session", "configure", "current_machine", "ray_session"]
 
 # Before ray is imported. What a user has set stays.
 ENVIRONMENT = {
@@ -26,6 +28,8 @@ ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # with Ray's 15 whatever else runs here would starve the trials
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    # Tune's actors have an environment of their own, so workers started ahead would import all this and never be used.
+    "RAY_prestart_worker_first_driver": "0",
     # Workers begin with what a trial needs, while this process still sets up the search.
     "RAY_preload_python_modules": "torch,ray.tune,kdsearch.search.trainable,kdsearch.distillation.objective",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # 3.4 ms a report and five files a trial
@@ -47,54 +51,118 @@ def configure() -> None:
         os.environ.setdefault(name, value)
 
 
-@contextlib.contextmanager
-def ray_session(address: str | None = None, object_store_bytes: int | None = None) -> Iterator[None]:
-    """Start Ray here, or join a cluster, for the time of a ``with``; inside another session nothing happens.
+class Session:
+    """Ray for the time of a ``with``: started when asked, in the background, and gone with it.
 
-    A local Ray dies with this process, also by SIGKILL.
+    A local Ray dies with this process, also by SIGKILL. Inside, :func:`ray_session` uses it.
 
     Args:
         address: of a cluster to join, ``"auto"`` for the one of this machine; None starts one here.
-        object_store_bytes: memory for the objects that trials share; None leaves it to Ray.
-
-    Raises:
-        UserError: the cluster cannot be joined.
     """
-    configure()
-    import ray
 
-    if ray.is_initialized():
-        yield
+    def __init__(self, address: str | None = None) -> None:
+        self._address = address
+        self._thread: threading.Thread | None = None
+        self._foreign = False
+        self._ready, self._over = threading.Event(), threading.Event()
+        self._error: BaseException | None = None
+        self._folder: str | None = None
+        self._reaper: Reaper | None = None
+
+    def begin(self) -> None:
+        """Start Ray without waiting for it, once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._live, name="kdsearch-ray", daemon=True)
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Return once Ray has started.
+
+        Raises:
+            UserError: the cluster cannot be joined.
+        """
+        self.begin()
+        self._ready.wait()
+        if self._error is not None:
+            raise self._error
+
+    def __enter__(self) -> Self:
+        global _current
+        _current = self
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        global _current
+        _current = None
+        if self._thread is None:
+            return
+        self._ready.wait()
+        import ray
+
+        if not self._foreign:
+            ray.shutdown()
+        self._over.set()
+        if self._reaper is not None:
+            self._reaper.dismiss()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _live(self) -> None:
+        try:
+            self._start()
+        except BaseException as error:
+            self._error = error
+        self._ready.set()
+        # Ray's servers ask the kernel to end with whoever started them, and that is this thread.
+        self._over.wait()
+
+    def _start(self) -> None:
+        configure()
+        import ray
+
+        if ray.is_initialized():  # not ours to start or to end
+            self._foreign = True
+            return
+        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        if self._address is not None:
+            _join(self._address)
+            return
+        self._folder = _folder()
+        self._reaper = Reaper(self._folder)
+        node = local_machine().nodes[0]
+        with _lean():
+            ray.init(
+                num_cpus=int(node.cpus),
+                num_gpus=int(node.gpus),
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+                logging_level=logging.CRITICAL,
+                _temp_dir=self._folder,
+            )
+        self._reaper.watch()
+
+
+_current: Session | None = None
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None = None) -> Iterator[Callable[[], None]]:
+    """Ray for the time of a ``with``: that of the :class:`Session` around it, else one of its own.
+
+    Args:
+        address: of a cluster to join.
+
+    Returns:
+        What to call before Ray is first used: it waits until Ray has started, and raises a UserError if it cannot.
+    """
+    if _current is not None:
+        _current.begin()
+        yield _current.wait
         return
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    folder: str | None = None
-    reaper: Reaper | None = None
-    try:
-        if address is not None:
-            _join(address)
-        else:
-            folder = _folder()
-            reaper = Reaper(folder)
-            node = local_machine().nodes[0]
-            with _lean():
-                ray.init(
-                    num_cpus=int(node.cpus),
-                    num_gpus=int(node.gpus),
-                    object_store_memory=object_store_bytes,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    configure_logging=False,
-                    logging_level=logging.CRITICAL,
-                    _temp_dir=folder,
-                )
-            reaper.watch()
-        yield
-    finally:
-        ray.shutdown()
-        if reaper is not None:
-            reaper.dismiss()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+    with Session(address) as session:
+        session.begin()
+        yield session.wait
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kdsearch.errors import UserError
+from kdsearch.search.choices import check_sampler, check_scheduler
 from kdsearch.search.interrupt import Reason
 from kdsearch.search.space import Space
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from kdsearch.search.record import Ranked
 
 __all__ = ["SearchResult", "SearchSettings", "check_settings", "disk_errors", "output_lock"]
-
-# Samplers that know two objectives.
-PARETO_SAMPLERS = ("tpe", "random", "gp", "qmc")
 
 
 @dataclass(frozen=True)
@@ -122,24 +120,11 @@ def check_settings(settings: SearchSettings) -> None:
     Raises:
         UserError: one sentence.
     """
-    from kdsearch.search.scheduler import SCHEDULERS, make_scheduler
-    from kdsearch.search.searcher import check_sampler
-
     for name, least in (("trials", 1), ("epochs", 1), ("grace", 1), ("reduction", 2)):
         if getattr(settings, name) < least:
             raise UserError(f"{name}: wants at least {least}, not {getattr(settings, name)}")
-    if settings.scheduler not in SCHEDULERS:
-        make_scheduler(settings.scheduler, 1, 1, 2, 0)
-    check_sampler(settings.sampler)
-    if settings.objectives > 1:
-        from kdsearch.search.pareto import make_pareto
-
-        make_pareto(settings.scheduler, 1, 1, 2)
-        if settings.sampler not in PARETO_SAMPLERS:
-            raise UserError(
-                f"--sampler {settings.sampler} knows one objective only: --objective pareto takes "
-                f"{', '.join(PARETO_SAMPLERS)}"
-            )
+    check_scheduler(settings.scheduler, settings.objectives)
+    check_sampler(settings.sampler, settings.objectives)
     if settings.time_budget_s is not None and settings.time_budget_s <= 0:
         raise UserError(f"--time-budget: wants more than 0 seconds, not {settings.time_budget_s:g}")
 

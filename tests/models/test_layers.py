@@ -35,7 +35,7 @@ def gradients(model: STGCN, x: torch.Tensor, dtype: torch.dtype) -> list[torch.T
 
 
 @pytest.mark.parametrize("layout", [STUDENT, BASE, PRUNED], ids=["student", "base", "pruned"])
-@pytest.mark.parametrize(("n", "share"), [(7, DENSE), (40, DENSE), (40, SPARSE), (70, SPARSE)])
+@pytest.mark.parametrize(("n", "share"), [(7, DENSE), (40, DENSE), (40, SPARSE), (70, SPARSE), (40, 0.0)])
 @pytest.mark.parametrize("numba", [True, False])
 def test_single_precision_agrees_with_double(layout, n, share, numba, monkeypatch):
     if not numba:

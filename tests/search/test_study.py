@@ -9,9 +9,10 @@ import pytest
 from optuna.trial import TrialState
 
 from kdsearch.errors import UserError
+from kdsearch.search.choices import SAMPLERS, check_sampler
 from kdsearch.search.record import ranked, trials_frame
 from kdsearch.search.report import Report
-from kdsearch.search.searcher import SAMPLERS, StudySearcher, check_sampler
+from kdsearch.search.searcher import StudySearcher
 from kdsearch.search.space import Parameter, Space
 from kdsearch.search.study import JOURNAL, close_decided, enqueue, open_study, outcome, read_study
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -83,3 +86,21 @@ def test_state_goes_round(tmp_path):
     fresh = half.detach().clone().requires_grad_()
     run(fresh, TFRMSprop([fresh], lr=0.1), 4, 8)
     assert not torch.equal(fresh, whole)
+
+
+def test_no_trial_waits_for_torchs_compiler():
+    """Its import takes a second, in every worker; torch's optimisers begin with it unless kept from it."""
+    script = """
+import sys
+import torch
+from kdsearch.training.optimizer import make_optimizer
+w = torch.nn.Parameter(torch.ones(3))
+optimizer = make_optimizer("rmsprop", [w], 0.1)
+optimizer.zero_grad()
+w.sum().backward()
+optimizer.step()
+optimizer.load_state_dict(optimizer.state_dict())
+print("torch._dynamo" in sys.modules, float(w.detach().sum()) < 3)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
