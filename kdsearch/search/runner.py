@@ -154,6 +154,7 @@ class _Run:
             self.missing,
             self.cut_off,
             self.events.on_end,
+            stops_early=settings.scheduler != "none",
         )
         known = self.study.get_trials(deepcopy=False, states=(*studies.FINISHED, *{t.state for t in self.cut_off}))
         scheduler: Any

@@ -28,6 +28,10 @@ __all__ = ["StudySearcher"]
 _STATELESS = ("tpe", "random", "gp")
 # Trials drawn at random before the Gaussian process is asked.
 _GP_STARTUP = 8
+# With early stopping one suggestion in so many is drawn at random whatever is known, as by BOHB (Falkner et al. 2018):
+# a bad one costs little, and a model that has seen a few good trials looks nowhere else.
+_RANDOM_EVERY = 3
+_MODELS = ("tpe", "gp")
 
 OnEnd = Callable[[int, TrialState, Mapping[str, Any], Report | None, str | None], None]
 
@@ -59,6 +63,7 @@ class StudySearcher(Searcher):
         wanted: trials to hand out.
         cut_off: RUNNING trials to carry on, under their own numbers.
         on_end: told of each trial that ends.
+        stops_early: whether bad trials are stopped, so that a share of random ones is cheap.
     """
 
     def __init__(
@@ -71,8 +76,10 @@ class StudySearcher(Searcher):
         wanted: int,
         cut_off: Sequence[FrozenTrial],
         on_end: OnEnd,
+        stops_early: bool = False,
     ) -> None:
         super().__init__(metric="score", mode="min")
+        self._explores = stops_early and sampler in _MODELS
         self.study = study
         self.stopping = False
         self._space, self._sampler, self._seed, self._epochs = space, sampler, seed, epochs
@@ -93,7 +100,8 @@ class StudySearcher(Searcher):
             # Seeded by the number of trials, so that a suggestion depends on the study and not on how often the
             # search was interrupted; one seed for all would repeat the first draws after each resume.
             count = len(self.study.get_trials(deepcopy=False))
-            self.study.sampler = make_sampler(self._sampler, _mixed(self._seed, count))
+            explores = self._explores and count % _RANDOM_EVERY == _RANDOM_EVERY - 1
+            self.study.sampler = make_sampler("random" if explores else self._sampler, _mixed(self._seed, count))
         frozen = self._cut_off.pop(0) if self._cut_off else None
         trial = optuna.Trial(self.study, frozen._trial_id) if frozen else self.study.ask()
         params = {p.name: _suggest(trial, p) for p in self._space.parameters}

@@ -163,6 +163,27 @@ def test_suggestions_do_not_depend_on_interruptions(tmp_path: Path, sampler: str
     assert len({p["x"] for p in whole}) == 14
 
 
+def test_a_third_is_random_where_bad_trials_are_stopped(tmp_path: Path) -> None:
+    """Once x near 0 has done well TPE stays there; a random third looks elsewhere, and depends on numbers alone."""
+
+    def xs(folder: str, **more: Any) -> list[float]:
+        (tmp_path / folder).mkdir()
+        study = open_study(tmp_path / folder, SETUP, resume=False)
+        for number in range(60):
+            alg = searcher(study, **more)  # as after a resume
+            config = alg.suggest(str(number))
+            alg.on_trial_complete(str(number), result(3, config["params"]["x"]))
+        return [t.params["x"] for t in study.get_trials()]
+
+    model, both = xs("model"), xs("both", stops_early=True)
+    late = range(24, 60)
+    assert sum(model[k] > 0.5 for k in late) <= 4
+    drawn = [both[k] for k in late if k % 3 == 2]
+    assert 3 <= sum(x > 0.5 for x in drawn) <= 9
+    assert sum(both[k] > 0.5 for k in late if k % 3 != 2) <= 4
+    assert both == xs("again", stops_early=True)
+
+
 def test_gp_suggests(tmp_path: Path) -> None:
     study = open_study(tmp_path, SETUP, resume=False)
     alg = searcher(study, sampler="gp")
