@@ -134,19 +134,14 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
     defaults = space.defaults
     student = with_recipe(FitSettings(epochs=settings.epochs or defaults.epochs, seed=settings.seed), settings.recipe)
     run_length = settings.teacher_run_length or defaults.teacher_run_length
-    if run_length > 1 and student.rollout_steps > 1:
+    teacher_epochs = settings.teacher_epochs or defaults.teacher_epochs or defaults.epochs
+    teacher = with_recipe(FitSettings(epochs=teacher_epochs, seed=settings.seed), settings.recipe)
+    if run_length > 1 and teacher.rollout_steps > 1 and not teacher.rollout_start:
         raise UserError(
-            f"--teacher-run-length {run_length}: --recipe {settings.recipe} trains through the roll-out of each "
-            "window, so windows are drawn alone: leave it out"
+            f"--teacher-run-length {run_length}: of {teacher_epochs} epochs --recipe {settings.recipe} trains none one "
+            "step ahead, and windows that are rolled out are drawn alone: leave it out, or train for 2 epochs or more"
         )
-    teacher = with_recipe(
-        FitSettings(
-            epochs=settings.teacher_epochs or defaults.teacher_epochs or defaults.epochs,
-            run_length=run_length,
-            seed=settings.seed,
-        ),
-        settings.recipe,
-    )
+    teacher = replace(teacher, run_length=run_length)
     plan = Plan(
         dataset=dataset,
         space=space,

@@ -134,7 +134,7 @@ class Trainer:
         self.passes = dataset.passes_per_epoch
         self.updates_per_epoch = updates_per_epoch(dataset, settings)
         self.run = min(settings.run_length, dataset.windows_per_day)
-        self.steps = settings.rollout_steps
+        self.steps = settings.rollout_steps if settings.run_length == 1 else 1
         self._prepare_loss()
         # The loss's own weights, if it has any, are trained beside the network's.
         self._params: list[Tensor] = [*self.model.parameters(), *loss.parameters()]
@@ -200,6 +200,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.steps = self.settings.steps(number)
+        self.run = min(self.settings.run(number), self.train_windows.per_day)
         losses = self._train(number)
         # A diverged network cannot be rolled out to anything but NaN: save the time.
         finite = all(math.isfinite(x) for x in losses.values())

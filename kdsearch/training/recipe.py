@@ -21,11 +21,15 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "schedule": "cosine",
         "error": "absolute",
         "rollout_steps": 9,
-        "rollout_warmup": 5,
     },
 }
+# Share of the epochs that a recipe trains one step ahead before it rolls out.
+_ONE_STEP = 0.75
 
 
 def with_recipe(settings: FitSettings, name: str) -> FitSettings:
-    """The settings as a recipe has them; length, batch size, rate and seed stay."""
-    return replace(settings, **RECIPES[name])
+    """The settings as a recipe has them; length, batch size, rate, run length and seed stay."""
+    changes = dict(RECIPES[name])
+    if "rollout_steps" in changes:
+        changes["rollout_start"] = int(_ONE_STEP * settings.epochs)
+    return replace(settings, **changes)

@@ -13,7 +13,7 @@ ScheduleName = Literal["step", "cosine"]
 ErrorName = Literal["squared", "absolute"]
 
 # Added after networks had been cached and results stored: their usual values are left out of what names a training.
-_LATER = ("optimizer", "schedule", "error", "rollout_warmup")
+_LATER = ("optimizer", "schedule", "error", "rollout_start", "rollout_warmup")
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,13 @@ class FitSettings:
         error: of a forecast in the response terms of the loss: ``"squared"``, or ``"absolute"`` as the MAE reported.
         seed: of the weights' initial values and of the order of windows.
         rollout_steps: how many forecast steps are trained through; 1 is the paper's protocol.
-        rollout_warmup: epochs in which that number grows evenly from 1, a curriculum (Bengio et al. 2009); 0 trains
-            through all steps at once.
+        rollout_start: epochs before that, trained one step ahead: they cost a fifth, and forecasts that are fed back
+            should be worth something. A cosine schedule begins anew after them.
+        rollout_warmup: epochs from there in which the number of steps grows evenly from 1, a curriculum (Bengio et al.
+            2009); 0 trains through all steps at once.
         run_length: how many consecutive windows are drawn together. 1 draws windows independently (the paper's
-            protocol). More lets one pass over a longer input serve them all, since STGCN is time-equivariant.
+            protocol). More lets one pass over a longer input serve them all, since STGCN is time-equivariant. Windows
+            that are rolled out are drawn alone.
     """
 
     epochs: int = 50
@@ -50,13 +53,14 @@ class FitSettings:
     optimizer: OptimizerName = "rmsprop"
     schedule: ScheduleName = "step"
     error: ErrorName = "squared"
+    rollout_start: int = 0
     rollout_warmup: int = 0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lr_every", "rollout_steps", "run_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.run_length > 1 and self.rollout_steps > 1:
+        if self.run_length > 1 and self.rollout_steps > 1 and not self.rollout_start:
             raise ValueError("run_length and rollout_steps cannot both exceed 1: a roll-out feeds back per window")
         for name, names in (
             ("optimizer", get_args(OptimizerName)),
@@ -65,8 +69,11 @@ class FitSettings:
         ):
             if getattr(self, name) not in names:
                 raise ValueError(f"{name} must be one of {', '.join(names)}, got {getattr(self, name)!r}")
-        if self.rollout_warmup < 0:
-            raise ValueError(f"rollout_warmup must be at least 0, got {self.rollout_warmup}")
+        for name in ("rollout_start", "rollout_warmup"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.rollout_start and self.rollout_start >= self.epochs:
+            raise ValueError(f"rollout_start must be below the {self.epochs} epochs, got {self.rollout_start}")
 
     def plain(self) -> dict[str, Any]:
         """As plain values, to name a training by."""
@@ -75,12 +82,20 @@ class FitSettings:
 
     def steps(self, epoch: int) -> int:
         """Forecast steps that an epoch counted from 1 trains through."""
-        if epoch > self.rollout_warmup:
+        after = epoch - self.rollout_start
+        if after <= 0:
+            return 1
+        if after > self.rollout_warmup:
             return self.rollout_steps
-        return 1 + (self.rollout_steps - 1) * (epoch - 1) // self.rollout_warmup
+        return 1 + (self.rollout_steps - 1) * (after - 1) // self.rollout_warmup
+
+    def run(self, epoch: int) -> int:
+        """Consecutive windows that an epoch counted from 1 draws together."""
+        return self.run_length if self.rollout_steps == 1 or epoch <= self.rollout_start else 1
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch counted from 1."""
         if self.schedule == "cosine":
-            return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (epoch - 1) / self.epochs))
+            begin, end = (0, self.rollout_start) if epoch <= self.rollout_start else (self.rollout_start, self.epochs)
+            return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (epoch - 1 - begin) / (end - begin)))
         return self.learning_rate * self.lr_decay ** ((epoch - 1) // self.lr_every)

@@ -20,7 +20,7 @@ LENGTHS = "--recipe best --trials 2 --epochs 3 --teacher-epochs 1 --confirm 1x1 
     ("arguments", "says"),
     [
         ("--recipe beste", "did you mean best?"),
-        ("--recipe best --teacher-run-length 10", "windows are drawn alone: leave it out"),
+        ("--recipe best --teacher-epochs 1 --teacher-run-length 10", "trains none one step ahead"),
     ],
 )
 def test_refused(

@@ -23,9 +23,10 @@ TEACHER = ((1, 3, 6), (6, 4, 5))
 def test_the_paper_is_what_settings_are() -> None:
     assert with_recipe(FitSettings(epochs=7, seed=3), PAPER) == FitSettings(epochs=7, seed=3)
     assert "optimizer" not in FitSettings().plain()  # networks cached before these options keep their names
-    assert set(with_recipe(FitSettings(), "best").plain()) - set(FitSettings().plain()) == set(RECIPES["best"]) - {
-        "rollout_steps"
-    }
+    best = with_recipe(FitSettings(epochs=16), "best")
+    assert set(best.plain()) - set(FitSettings().plain()) == {"optimizer", "schedule", "error", "rollout_start"}
+    assert [best.steps(e) for e in (1, 12, 13, 16)] == [1, 1, 9, 9]
+    assert with_recipe(FitSettings(epochs=1), "best").steps(1) == 9
 
 
 def test_other_training_other_name() -> None:
@@ -42,6 +43,26 @@ def test_cosine() -> None:
     assert rates == sorted(rates, reverse=True)
 
 
+def test_cosine_begins_anew_with_the_roll_out() -> None:
+    settings = FitSettings(epochs=12, learning_rate=2.0, schedule="cosine", rollout_steps=9, rollout_start=8)
+    assert [settings.rate(e) for e in (1, 5, 9, 11)] == [2.0, pytest.approx(1.0), 2.0, pytest.approx(1.0)]
+    first = FitSettings(epochs=8, learning_rate=2.0, schedule="cosine")
+    assert [settings.rate(e) for e in range(1, 9)] == [first.rate(e) for e in range(1, 9)]
+
+
+def test_runs_until_windows_are_rolled_out() -> None:
+    settings = FitSettings(epochs=4, rollout_steps=3, rollout_start=2, run_length=5)
+    assert [settings.run(e) for e in range(1, 5)] == [5, 5, 1, 1]
+    assert [FitSettings(run_length=5).run(e) for e in (1, 50)] == [5, 5]
+    trainer = Trainer(new_network(tiny(), CHANNELS, 0), tiny(), losses.build("none"), settings)
+    seen = []
+    for _ in range(4):
+        trainer.epoch()
+        seen.append((trainer.run, trainer.steps))
+    assert seen == [(5, 1), (5, 1), (1, 3), (1, 3)]
+    assert trainer.history[-1].losses["rollout"] > 0
+
+
 def test_steps_grow_evenly() -> None:
     settings = FitSettings(rollout_steps=9, rollout_warmup=4)
     assert [settings.steps(e) for e in range(1, 8)] == [1, 3, 5, 7, 9, 9, 9]
@@ -50,7 +71,15 @@ def test_steps_grow_evenly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("optimizer", "sgd"), ("schedule", "linear"), ("error", "huber"), ("rollout_warmup", -1)]
+    ("field", "value"),
+    [
+        ("optimizer", "sgd"),
+        ("schedule", "linear"),
+        ("error", "huber"),
+        ("rollout_warmup", -1),
+        ("rollout_start", -1),
+        ("rollout_start", 50),
+    ],
 )
 def test_settings_refuse(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):

@@ -1,0 +1,1 @@
+"""What ``experiments.shipping`` trains, runs and sums up."""
