@@ -133,7 +133,7 @@ def _teacher(
 
     from experiments.benchmarks.cost import least_seconds, pass_cost
     from experiments.benchmarks.device import Peak, synchronised
-    from experiments.benchmarks.stopwatch import median_ms
+    from experiments.benchmarks.timing import median_ms
     from kdsearch.data import Windows
     from kdsearch.models.stgcn import TEACHER
     from kdsearch.training.network import new_network

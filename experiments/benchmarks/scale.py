@@ -85,7 +85,7 @@ def measure(case: Case) -> dict[str, Any]:
     import torch
 
     from experiments.benchmarks import memory
-    from experiments.benchmarks.stopwatch import clock, median_ms
+    from experiments.benchmarks.timing import clock, median_ms
     from experiments.benchmarks.training import Update, sensors
     from kdsearch.data import Windows
     from kdsearch.distillation import losses
