@@ -114,18 +114,13 @@ def run(setup: Setup, rows: Sequence[Row], jobs: int, train: bool = True) -> Fou
     Returns:
         By row and seed: ``validation``, ``test``, ``epoch``, ``seconds``, and of networks ``parameters``.
     """
-    stages: list[list[tuple[Row, int]]] = [[], [], []]
-    for row in rows:
-        for seed in _seeds(setup, row):
-            stages[0 if row.model == "teacher" else 1 if row.teacher is None and row.name != "ensemble" else 2].append(
-                (row, seed)
-            )
+    all_runs = [(row, seed) for row in rows for seed in _seeds(setup, row)]
     if train:
-        # Teachers first: what is told by them needs them.
-        told = any(row.teacher or row.name == "ensemble" for row in rows)
-        if told:
-            stages[0] = _needed(setup, rows, stages[0])
-        for stage in stages:
+        told = [(row, seed) for row, seed in all_runs if row.teacher is not None or row.name == "ensemble"]
+        first = [run for run in all_runs if run not in told]
+        # Teachers take longest, so they begin first; what they tell waits for all of them.
+        first.sort(key=lambda run: run[0].model != "teacher")
+        for stage in (_with_teachers(setup, rows, first), told):
             _train_all(setup, stage, jobs)
     return {row.name: {s: k for s in _seeds(setup, row) if (k := _kept(setup, row, s)) is not None} for row in rows}
 
@@ -136,9 +131,9 @@ def _seeds(setup: Setup, row: Row) -> range:
     return range(setup.teachers if row.model == "teacher" and row.recipe != PAPER else 1)
 
 
-def _needed(setup: Setup, rows: Sequence[Row], wanted: list[tuple[Row, int]]) -> list[tuple[Row, int]]:
+def _with_teachers(setup: Setup, rows: Sequence[Row], wanted: list[tuple[Row, int]]) -> list[tuple[Row, int]]:
     """The teachers that rows are told by, too, whether shown or not."""
-    have = {(row.recipe, seed) for row, seed in wanted}
+    have = {(row.recipe, seed) for row, seed in wanted if row.model == "teacher"}
     more = []
     for row in rows:
         if row.teacher or row.name == "ensemble":
@@ -147,7 +142,7 @@ def _needed(setup: Setup, rows: Sequence[Row], wanted: list[tuple[Row, int]]) ->
                 if (row.recipe, seed) not in have:
                     have.add((row.recipe, seed))
                     more.append((Row(f"teacher_{row.recipe}", "", "teacher", row.recipe), seed))
-    return wanted + more
+    return more + wanted
 
 
 def _train_all(setup: Setup, stage: list[tuple[Row, int]], jobs: int) -> None:
