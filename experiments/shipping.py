@@ -33,7 +33,7 @@ def parser() -> command.Parser:
     p.add_argument("--teachers", type=command.positive_int, default=3, metavar="N", help="in the ensemble")
     p.add_argument("--epochs", type=command.positive_int, default=16, metavar="N", help="of every network")
     p.add_argument("--teacher-run-length", type=command.positive_int, default=10, metavar="N", help="as for tune")
-    p.add_argument("--learning-rate", type=float, default=3e-3, metavar="R", help="of the best recipe")
+    p.add_argument("--learning-rate", type=float, default=3e-3, metavar="R", help="of students under the best recipe")
     p.add_argument(
         "--set",
         type=command.setting,

@@ -52,7 +52,7 @@ class Setup:
         teachers: in the ensemble, seeds 0, 1, ...; the first is the single one.
         seeds: of every student, from 1: the teacher's seed is 0.
         run_length: of the teachers' one-step epochs.
-        rate: learning rate of the best recipe, the teachers' too; the paper's is 1e-3.
+        rate: learning rate of students under the best recipe; all others have the paper's 1e-3.
         params: hyperparameters of L_STCD by recipe.
         cache: folder.
     """
@@ -103,9 +103,9 @@ class Setup:
     def fitted(self, recipe: str, model: str, seed: int) -> FitSettings:
         """How a network without KD is trained."""
         settings = with_recipe(FitSettings(epochs=self.epochs, seed=seed), recipe)
-        if recipe != PAPER:
-            settings = replace(settings, learning_rate=self.rate)
-        return replace(settings, run_length=self.run_length) if model == "teacher" else settings
+        if model == "teacher":  # as a search trains it
+            return replace(settings, run_length=self.run_length)
+        return settings if recipe == PAPER else replace(settings, learning_rate=self.rate)
 
 
 def run(setup: Setup, rows: Sequence[Row], jobs: int, train: bool = True) -> Found:
