@@ -39,6 +39,20 @@ BASELINES = (
     ("student_none", "student, no KD", ORANGE, (0, (6, 2, 1, 2))),
     ("teacher", "teacher", BLACK, "solid"),
 )
+# Of every picture here.
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E9E9E9",
+    "axes.axisbelow": True,
+    "lines.solid_capstyle": "round",
+}
 SHOWN_MINUTES = (15, 45)
 FIRST_HOUR, LAST_HOUR = 5, 21
 
@@ -159,20 +173,7 @@ def draw(history: History, day: Day, title: str) -> Figure:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    style = {
-        "font.family": "DejaVu Sans",
-        "font.size": 11,
-        "axes.titlesize": 11.5,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.color": "#E9E9E9",
-        "axes.axisbelow": True,
-        "lines.solid_capstyle": "round",
-    }
-    with rc_context(style):
+    with rc_context(STYLE):
         figure = Figure(figsize=(11.4, 4.5), layout="constrained", facecolor="white")
         left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.12))
         figure.get_layout_engine().set(wspace=0.04)
