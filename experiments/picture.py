@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from kdsearch.data import Dataset
 
-__all__ = ["Curve", "Day", "History", "draw", "main", "parser", "read_day", "read_history"]
+__all__ = ["Curve", "Day", "History", "draw", "main", "parser", "read_day", "read_history", "slowest"]
 
 # Okabe and Ito's palette, told apart by colour-blind readers.
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
@@ -39,6 +39,20 @@ BASELINES = (
     ("student_none", "student, no KD", ORANGE, (0, (6, 2, 1, 2))),
     ("teacher", "teacher", BLACK, "solid"),
 )
+# Of every picture here.
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E9E9E9",
+    "axes.axisbelow": True,
+    "lines.solid_capstyle": "round",
+}
 SHOWN_MINUTES = (15, 45)
 FIRST_HOUR, LAST_HOUR = 5, 21
 
@@ -128,6 +142,15 @@ def read_history(output: Path, document: Mapping[str, Any]) -> History:
     return History(curves, len(trials), int(document["confirmed"][0]["trial"]), baselines)
 
 
+def slowest(speeds: np.ndarray) -> tuple[int, int]:
+    """Day and sensor with the lowest mean speed of ``[D, S, N]``; those with gaps would show their gaps."""
+    import numpy as np
+
+    mean = np.where(np.isnan(speeds).mean(axis=1) > 0.1, np.inf, np.nan_to_num(speeds).mean(axis=1))
+    day, sensor = np.unravel_index(mean.argmin(), mean.shape)
+    return int(day), int(sensor)
+
+
 def read_day(output: Path, dataset: Dataset) -> Day:
     """The slowest sensor of the slowest test day (by its mean speed), with the forecasts of ``checkpoints/best.pt``."""
     import numpy as np
@@ -139,9 +162,7 @@ def read_day(output: Path, dataset: Dataset) -> Day:
     model = load_checkpoint(output / "checkpoints" / "best.pt").network(dataset)
     windows = Windows(dataset, "test")
     speeds = dataset.days("test")
-    # A sensor with gaps would show its own gaps rather than the forecast.
-    mean = np.where(np.isnan(speeds).mean(axis=1) > 0.1, np.inf, np.nan_to_num(speeds).mean(axis=1))
-    day, sensor = (int(k) for k in np.unravel_index(mean.argmin(), mean.shape))
+    day, sensor = slowest(speeds)
     horizons = {minutes: step for step, minutes in dataset.horizons.items()}
     ahead = forecast(model, windows, max(horizons.values())).numpy()[day * windows.per_day :][: windows.per_day]
     forecasts = {}
@@ -159,20 +180,7 @@ def draw(history: History, day: Day, title: str) -> Figure:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    style = {
-        "font.family": "DejaVu Sans",
-        "font.size": 11,
-        "axes.titlesize": 11.5,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.color": "#E9E9E9",
-        "axes.axisbelow": True,
-        "lines.solid_capstyle": "round",
-    }
-    with rc_context(style):
+    with rc_context(STYLE):
         figure = Figure(figsize=(11.4, 4.5), layout="constrained", facecolor="white")
         left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.12))
         figure.get_layout_engine().set(wspace=0.04)

@@ -31,6 +31,7 @@ DOCUMENTS = [
 COMMANDS = ("tune", "train", "export")
 EXPERIMENTS = (
     "experiments.picture",
+    "experiments.reproduce",
     "experiments.benchmarks.step",
     "experiments.benchmarks.forward",
     "experiments.benchmarks.scale",

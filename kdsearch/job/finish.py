@@ -146,6 +146,7 @@ def document_of(
             "stopped": search.stopped,
             "failed": search.failed,
             "epochs": plan.student.epochs,
+            "recipe": plan.recipe,
             "cpus_per_trial": plan.search.cpus_per_trial,
             "device": plan.device,
             "seconds": seconds,

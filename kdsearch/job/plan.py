@@ -87,12 +87,13 @@ class Plan:
         return {**protocol, "pruning": {**protocol.get("pruning", {}), "percent": None}}
 
 
-def check(settings: JobSettings, search: bool = True) -> Plan:
+def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = None) -> Plan:
     """Refuse whatever cannot work, cheapest checks first; nothing is computed or written.
 
     Args:
         settings: what was asked for.
         search: whether a search will run, so that its output folder is checked too.
+        dataset: that of the settings, if it has been loaded.
 
     Raises:
         UserError: one sentence.
@@ -127,7 +128,8 @@ def check(settings: JobSettings, search: bool = True) -> Plan:
         make_plan(machine, limits.trials, limits.concurrency, limits.cpus_per_trial, limits.gpus_per_trial)
     if search:
         _check_output(output, settings.resume)
-    dataset = load(settings.dataset, settings.data_dir)
+    if dataset is None:
+        dataset = load(settings.dataset, settings.data_dir)
     space = _space(settings.space or spaces.find(dataset.space), settings)
     if front and pruning is not None:
         pruning = prunings.with_top_percent(pruning, space)

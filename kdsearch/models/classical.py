@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kdsearch.data import Windows
 
-__all__ = ["CopyLast", "RidgeAR"]
+__all__ = ["CopyLast", "HistoricalAverage", "RidgeAR"]
 
 
 class CopyLast:
@@ -16,6 +16,29 @@ class CopyLast:
     def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, None]:
         """``[B, n_his, N] -> [B, steps, N]``, z-scored."""
         return x[:, -1:].expand(-1, steps, -1), None
+
+
+class HistoricalAverage:
+    """Forecasts the mean of the training days at that time of day, whatever was read last.
+
+    A sensor without a reading at some time of day is forecast by its mean over all times.
+
+    Args:
+        windows: training windows.
+    """
+
+    def __init__(self, windows: Windows) -> None:
+        days = windows.days.double()
+        valid = torch.ones_like(days) if windows.valid is None else windows.valid.double()
+        count, total = valid.sum(dim=0), (days * valid).sum(dim=0)  # [S, N]
+        whole = total.sum(dim=0) / count.sum(dim=0).clamp(min=1)
+        self.mean = torch.where(count > 0, total / count.clamp(min=1), whole).to(windows.days)
+        self.n_his = windows.n_his
+
+    def at(self, start: Tensor, steps: int) -> Tensor:
+        """Forecasts ``[B, steps, N]``, z-scored, of windows that begin at steps ``start [B]`` of their day."""
+        ahead = torch.arange(self.n_his, self.n_his + steps, device=start.device)
+        return self.mean[start[:, None] + ahead]
 
 
 class RidgeAR:

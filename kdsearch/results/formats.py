@@ -17,6 +17,7 @@ __all__ = [
     "Cell",
     "Column",
     "Label",
+    "Marked",
     "Table",
     "decimals",
     "escape_markdown",
@@ -37,6 +38,14 @@ class Label:
     def __add__(self, other: Label | str) -> Label:
         more = other if isinstance(other, Label) else Label(other, escape_tex(other))
         return Label(self.plain + more.plain, self.tex + more.tex)
+
+
+@dataclass(frozen=True)
+class Marked(Figure):
+    """A figure that stands out: in bold, with a sign after it, or both."""
+
+    bold: bool = False
+    sign: str = ""
 
 
 Cell = Figure | Label | bool | float | int | str | None
@@ -108,6 +117,7 @@ class Table:
         dataset: whose numbers they are, as the heading prints it.
         columns: in order.
         rows: a cell for each column key; a missing key is an empty cell.
+        notes: sentences for under the table, in Markdown and LaTeX.
     """
 
     name: str
@@ -115,6 +125,7 @@ class Table:
     dataset: str
     columns: Sequence[Column]
     rows: list[dict[str, Cell]]
+    notes: Sequence[str] = ()
 
 
 def render(tables: Sequence[Table], form: str) -> str:
@@ -194,12 +205,13 @@ def _markdown(tables: Sequence[Table]) -> str:
     blocks = []
     for table in tables:
         grid = [[escape_markdown(column.heading) for column in table.columns]]
-        grid += [[_shown(row.get(c.key), c, "±", escape_markdown) for c in table.columns] for row in table.rows]
+        grid += [[_shown(row.get(c.key), c, _MARKDOWN_STYLE) for c in table.columns] for row in table.rows]
         widths = [max(3, *(len(line[i]) for line in grid)) for i in range(len(table.columns))]
         lines = [" | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in grid]
         lines.insert(1, " | ".join([widths[0] * "-", *("-" * (width - 1) + ":" for width in widths[1:])]))
         title = f"### {table.title}: {escape_markdown(table.dataset)}"
-        blocks.append("\n".join([title, "", *(f"| {line} |" for line in lines)]))
+        notes = [f"\n{escape_markdown(note)}" for note in table.notes]
+        blocks.append("\n".join([title, "", *(f"| {line} |" for line in lines), *notes]))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -221,27 +233,33 @@ def _tex(tables: Sequence[Table]) -> str:
         for row in table.rows:
             cells = [_tex_cell(row.get(column.key), column) for column in columns]
             lines.append("    " + " & ".join(cells) + r" \\")
-        lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
+        lines += [r"    \bottomrule", r"  \end{tabular}"]
+        lines += [rf"  \par\footnotesize {escape_tex(note)}" for note in table.notes]
+        lines.append(r"\end{table}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
 
 
 def _tex_cell(cell: Cell, column: Column) -> str:
-    return cell.tex if isinstance(cell, Label) else _shown(cell, column, r"$\pm$", escape_tex)
+    return cell.tex if isinstance(cell, Label) else _shown(cell, column, _TEX_STYLE)
 
 
-def _shown(cell: Cell, column: Column, plus_minus: str, text: Callable[[str], str]) -> str:
+def _shown(cell: Cell, column: Column, style: _Style) -> str:
     """A cell as a reader sees it; ``-`` where there is nothing, as in the paper."""
     if isinstance(cell, Figure):
-        mean = _shown(cell.mean, column, plus_minus, text)
-        if cell.std is None or not math.isfinite(cell.std) or mean == "-":
-            return mean
-        return f"{mean} {plus_minus} {column.number(cell.std)}"
+        text = _shown(cell.mean, column, style)
+        if text == "-":
+            return text
+        if cell.std is not None and math.isfinite(cell.std):
+            text = f"{text} {style.plus_minus} {column.number(cell.std)}"
+        if isinstance(cell, Marked):
+            text = (style.bold(text) if cell.bold else text) + style.text(cell.sign)
+        return text
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return "-"
     if isinstance(cell, (bool, str, Label)):
-        return text(cell.plain if isinstance(cell, Label) else str(cell))
-    return text(column.number(cell) + column.unit)
+        return style.text(cell.plain if isinstance(cell, Label) else str(cell))
+    return style.text(column.number(cell) + column.unit)
 
 
 def escape_tex(text: str) -> str:
@@ -257,5 +275,17 @@ def escape_markdown(text: str) -> str:
 def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
+
+@dataclass(frozen=True)
+class _Style:
+    """How a format writes what plain text has no sign for."""
+
+    plus_minus: str
+    text: Callable[[str], str]
+    bold: Callable[[str], str]
+
+
+_MARKDOWN_STYLE = _Style("±", escape_markdown, lambda text: f"**{text}**")
+_TEX_STYLE = _Style(r"$\pm$", escape_tex, lambda text: rf"\textbf{{{text}}}")
 
 FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {"json": _json, "csv": _csv, "md": _markdown, "tex": _tex}

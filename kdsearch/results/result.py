@@ -155,7 +155,7 @@ class Result:
             },
             "teacher": self.teacher,
             **({"cost": self.cost} if self.cost else {}),
-            "search": {key: self.search[key] for key in ("trials", "epochs") if key in self.search},
+            "search": {key: self.search[key] for key in ("trials", "epochs", "recipe") if key in self.search},
             "fingerprint": self.fingerprint,
         }
 

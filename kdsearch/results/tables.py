@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kdsearch.results import paper
 from kdsearch.results.formats import Cell, Column, Label, Table, escape_tex, scientific, whole
 from kdsearch.results.result import Figure, Result
 from kdsearch.search.front import pareto_front
 
-__all__ = ["LOSSES", "best", "comparison", "front", "table2", "table3"]
+__all__ = ["LOSSES", "TABLE2", "TABLE3", "best", "comparison", "front", "further_columns", "table2", "table3"]
 
 # Names as the paper prints them, in its order; the rest follow.
 LOSSES = {
@@ -44,7 +44,7 @@ _COMMON = (
     Column("learning_rate", "Learning Rate", number=scientific),
 )
 _ALPHAS = tuple(Column(f"alpha{i}", f"α{i}", rf"$\alpha_{i}$") for i in (1, 2, 3))
-_TABLE2 = (
+TABLE2 = (
     Column("models", "Models"),
     *_COMMON,
     *_ALPHAS,
@@ -55,7 +55,7 @@ _PRUNING = {
     "pruning_minibatch": Column("pruning_minibatch", "Pruning Minibatch", number=whole),
     "stage_percent": Column("stage_percent", "Pruned % per Stage", unit="%"),
 }
-_TABLE3 = (Column("pruned", "Pruned %", number=whole, unit="%"), *_COMMON, *_ALPHAS)
+TABLE3 = (Column("pruned", "Pruned %", number=whole, unit="%"), *_COMMON, *_ALPHAS)
 
 
 def table2(results: Iterable[Result], with_paper: bool = False) -> list[Table]:
@@ -70,7 +70,7 @@ def table2(results: Iterable[Result], with_paper: bool = False) -> list[Table]:
     tables = []
     for dataset, found in _by_dataset(r for r in results if r.prune is None):
         rows = [row for r, suffix in found for row in _rows(r, {"models": _model(r, suffix)}, with_paper)]
-        columns = (*_TABLE2, *_further(found, _TABLE2), *((_SOURCE,) if with_paper else ()))
+        columns = (*TABLE2, *_further(found, TABLE2), *((_SOURCE,) if with_paper else ()))
         tables.append(Table("table2", "Table 2, hyperparameters of the losses", _heading(dataset), columns, rows))
     return tables
 
@@ -86,8 +86,8 @@ def table3(results: Iterable[Result], with_paper: bool = False) -> list[Table]:
             row for r, suffix in found for row in _rows(r, {"pruned": r.prune, "loss": _model(r, suffix)}, with_paper)
         ]
         named = any(r.loss != "stcd" or suffix for r, suffix in found)
-        further = (*_further(found, _TABLE3), *((Column("loss", "Loss"),) if named else ()))
-        columns = (*_TABLE3, *further, *((_SOURCE,) if with_paper else ()))
+        further = (*_further(found, TABLE3), *((Column("loss", "Loss"),) if named else ()))
+        columns = (*TABLE3, *further, *((_SOURCE,) if with_paper else ()))
         tables.append(Table("table3", "Table 3, hyperparameters of pruning", _heading(dataset), columns, rows))
     return tables
 
@@ -147,10 +147,10 @@ def best(results: Iterable[Result]) -> list[Table]:
             for r, suffix in found
         ]
         shown = {key for row in rows for key, cell in row.items() if cell is not None}
-        hyper = [c for c in (*_TABLE2[1:], *_further(found, _TABLE2)) if c.key in shown]
+        hyper = [c for c in (*TABLE2[1:], *_further(found, TABLE2)) if c.key in shown]
         columns = [
             Column("models", "Models"),
-            *([_TABLE3[0]] if "pruned" in shown else []),
+            *([TABLE3[0]] if "pruned" in shown else []),
             *hyper,
             Column("parameters", "Parameters", number=whole),
             Column("score", "Validation score (mph)", figure=True),
@@ -241,12 +241,14 @@ def _order(loss: str) -> tuple[int, str]:
 
 
 def _further(found: Sequence[tuple[Result, str]], known: Sequence[Column]) -> list[Column]:
+    return further_columns([r.params for r, _ in found], known)
+
+
+def further_columns(params: Iterable[Mapping[str, object]], known: Sequence[Column]) -> list[Column]:
     """Columns for hyperparameters that the paper's table has none for."""
     keys = {column.key for column in known}
     return [
-        _PRUNING.get(key, Column(key, key))
-        for key in dict.fromkeys(k for r, _ in found for k in r.params)
-        if key not in keys
+        _PRUNING.get(key, Column(key, key)) for key in dict.fromkeys(k for p in params for k in p) if key not in keys
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from kdsearch.training.metrics import scores
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Forecaster", "evaluate", "evaluate_windows", "forecast"]
+__all__ = ["ClockForecaster", "Forecaster", "evaluate", "evaluate_windows", "forecast"]
 
 
 class Forecaster(Protocol):
@@ -24,18 +24,32 @@ class Forecaster(Protocol):
         """Forecasts, and whatever else the forecaster gives."""
 
 
+@runtime_checkable
+class ClockForecaster(Protocol):
+    """What forecasts from the time of day alone."""
+
+    def at(self, start: Tensor, steps: int) -> Tensor:
+        """Z-scored forecasts ``[B, steps, N]`` of windows that begin at steps ``start [B]`` of their day."""
+
+
 @torch.no_grad()
-def forecast(model: Forecaster, windows: Windows, steps: int, batch: int = 256) -> Tensor:
+def forecast(model: Forecaster | ClockForecaster, windows: Windows, steps: int, batch: int = 256) -> Tensor:
     """Roll-out forecasts of every window in time order, in mph, ``[W, steps, N]``."""
     out = []
     index = torch.arange(len(windows), device=windows.device)
     for part in index.split(batch):
-        y, _ = model.roll_out(windows.inputs(*windows.locate(part)), steps)
+        day, start = windows.locate(part)
+        if isinstance(model, ClockForecaster):
+            y = model.at(start, steps)
+        else:
+            y, _ = model.roll_out(windows.inputs(day, start), steps)
         out.append(windows.denormalise(y))
     return torch.cat(out)
 
 
-def evaluate_windows(model: Forecaster, windows: Windows, horizons: Mapping[int, int]) -> dict[str, float]:
+def evaluate_windows(
+    model: Forecaster | ClockForecaster, windows: Windows, horizons: Mapping[int, int]
+) -> dict[str, float]:
     """The nine figures of ``model`` on ``windows`` (keys as in :func:`kdsearch.training.metrics.scores`)."""
     steps = max(horizons)
     index = torch.arange(len(windows), device=windows.device)
@@ -45,6 +59,8 @@ def evaluate_windows(model: Forecaster, windows: Windows, horizons: Mapping[int,
     return scores(forecast(model, windows, steps), windows.denormalise(truth[:, 0]), valid, horizons)
 
 
-def evaluate(model: Forecaster, dataset: Dataset, part: Part, device: str = "cpu") -> dict[str, float]:
+def evaluate(
+    model: Forecaster | ClockForecaster, dataset: Dataset, part: Part, device: str = "cpu"
+) -> dict[str, float]:
     """The nine figures on a part of the data: ``"validation"``, or ``"test"`` once everything is chosen."""
     return evaluate_windows(model, Windows(dataset, part, device), dataset.horizons)

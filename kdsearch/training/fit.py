@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from kdsearch.data import Dataset, Windows
 from kdsearch.errors import UserError
+from kdsearch.models.astgcn import ASTGCN
 from kdsearch.models.stgcn import STGCN, Features, Layout
 from kdsearch.training.batches import shuffled_runs, shuffled_windows, updates_per_epoch
 from kdsearch.training.evaluate import evaluate_windows
@@ -102,7 +103,7 @@ class Trainer:
     trainers built alike give the same numbers, also when one is carried on from :meth:`state_dict`.
 
     Args:
-        model: the network; trained in place on ``device``.
+        model: the network; trained in place on ``device``. An ASTGCN is trained through all its steps.
         dataset: readings and split.
         loss: from :func:`kdsearch.distillation.losses.build`.
         settings: length, batch size, rate, seed.
@@ -114,7 +115,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: STGCN,
+        model: STGCN | ASTGCN,
         dataset: Dataset,
         loss: LossFunction,
         settings: FitSettings,
@@ -126,7 +127,8 @@ class Trainer:
         self._measure = cost
         self._cost: float | None = None
         self.device = torch.device(device)
-        self.model = model.to(self.device)
+        # An ASTGCN is never pruned nor distilled; all else that is asked of a network it has.
+        self.model = cast(STGCN, model.to(self.device))
         self.loss, self.settings, self.teacher, self.pruning = loss, settings, teacher, pruning
         self.train_windows = Windows(dataset, "train", self.device)
         self.validation_windows = Windows(dataset, "validation", self.device)
@@ -174,7 +176,8 @@ class Trainer:
     @property
     def layout(self) -> dict[str, Any] | None:
         """Shape of a network that its channels do not describe, as plain values: of a pruned one."""
-        return None if self.model.layout.published else self.model.layout.plain()
+        layout: Layout | None = getattr(self.model, "layout", None)
+        return None if layout is None or layout.published else layout.plain()
 
     @torch.no_grad()
     def _prepare_loss(self) -> None:
@@ -331,7 +334,7 @@ class Trainer:
         """All that :meth:`load_state_dict` needs to carry on exactly; tensors and plain values only."""
         return {
             "model": self.model.state_dict(),
-            "layout": self.model.layout.plain(),
+            **({"layout": self.model.layout.plain()} if hasattr(self.model, "layout") else {}),
             "loss": [p.detach() for p in self.loss.parameters()],
             "optimizer": self.optimizer.state_dict(),
             "order": self._order.get_state(),
@@ -344,8 +347,8 @@ class Trainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Carry on where another trainer, built alike, had come to."""
         state = copy.deepcopy(dict(state))
-        layout = Layout.from_plain(state["layout"]) if "layout" in state else self.model.layout
-        if layout != self.model.layout:
+        layout = Layout.from_plain(state["layout"]) if "layout" in state else None
+        if layout is not None and layout != self.model.layout:
             self.replace_model(self.model.like(layout), lambda _, kept: kept)
         self.model.load_state_dict(state["model"])
         with torch.no_grad():

@@ -15,11 +15,11 @@ from kdsearch.data import Dataset
 from kdsearch.errors import UserError
 from kdsearch.models.stgcn import Channels
 from kdsearch.training.checkpoint import Checkpoint, load_checkpoint, load_tensors, save_checkpoint, save_tensors
-from kdsearch.training.fit import EpochReport, LossFunction, Trainer, fit
+from kdsearch.training.fit import EpochReport, FitResult, LossFunction, Trainer, fit
 from kdsearch.training.network import new_network
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["PROTOCOL", "default_cache", "fingerprint", "train_once"]
+__all__ = ["PROTOCOL", "default_cache", "fingerprint", "fit_resumably", "train_once"]
 
 # Raised whenever training or evaluation changes what the same settings compute.
 PROTOCOL = 1
@@ -119,25 +119,9 @@ def _train(
     def fresh() -> Trainer:
         return Trainer(new_network(dataset, channels, settings.seed), dataset, loss, settings, device=device)
 
-    trainer = fresh()
     partial = path.with_suffix(".partial")
-    if partial.exists():
-        try:
-            trainer.load_state_dict(load_tensors(partial))
-        except (UserError, KeyError, RuntimeError, TypeError, ValueError):
-            partial.unlink(missing_ok=True)
-            trainer = fresh()  # some of the state may have been read before the rest failed
-    saved = time.monotonic()
-
-    def after(report: EpochReport) -> bool | None:
-        nonlocal saved
-        if time.monotonic() - saved > _SAVE_EVERY_S:
-            save_tensors(partial, trainer.state_dict())
-            saved = time.monotonic()
-        return on_epoch(report) if on_epoch is not None else None
-
     try:
-        result = fit(trainer, on_epoch=after)
+        trainer, result = fit_resumably(fresh, partial, on_epoch)
     except FloatingPointError:
         raise UserError(
             f"the {name} network diverged on {dataset.name} at learning rate {settings.learning_rate:g}; lower it"
@@ -154,3 +138,37 @@ def _train(
     save_checkpoint(path, checkpoint)
     partial.unlink(missing_ok=True)
     return checkpoint
+
+
+def fit_resumably(
+    fresh: Callable[[], Trainer],
+    partial: Path,
+    on_epoch: Callable[[EpochReport], bool | None] | None = None,
+) -> tuple[Trainer, FitResult]:
+    """Train to the end, from a state that an interrupted training left, and leave one now and then.
+
+    Args:
+        fresh: builds the training; called again where the state turns out to be of no use.
+        partial: file of the state; it stays until the caller has kept the result and removes it.
+        on_epoch: called after each epoch that is trained now; a true value ends the training.
+
+    Raises:
+        FloatingPointError, UserError: as :func:`kdsearch.training.fit.fit`.
+    """
+    trainer = fresh()
+    if partial.exists():
+        try:
+            trainer.load_state_dict(load_tensors(partial))
+        except (UserError, KeyError, RuntimeError, TypeError, ValueError):
+            partial.unlink(missing_ok=True)
+            trainer = fresh()  # some of the state may have been read before the rest failed
+    saved = time.monotonic()
+
+    def after(report: EpochReport) -> bool | None:
+        nonlocal saved
+        if time.monotonic() - saved > _SAVE_EVERY_S:
+            save_tensors(partial, trainer.state_dict())
+            saved = time.monotonic()
+        return on_epoch(report) if on_epoch is not None else None
+
+    return trainer, fit(trainer, on_epoch=after)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from kdsearch.data import Dataset, Windows, load
-from kdsearch.models.classical import CopyLast, RidgeAR
-from kdsearch.training.evaluate import evaluate
+from kdsearch.models.classical import CopyLast, HistoricalAverage, RidgeAR
+from kdsearch.training.evaluate import evaluate, forecast
 from tests.conftest import DECLARATIONS
 from tests.training.tiny import STEPS, tiny, with_speeds
 
@@ -91,3 +91,23 @@ def test_the_real_week(real_data: Path):
     assert [round(copied[f"mae_{m}"], 3) for m in (15, 30, 45)] == [2.654, 3.827, 4.762]
     ridge = evaluate(RidgeAR(Windows(data, "train")), data, "test")
     assert [ridge[f"mae_{m}"] for m in (15, 30, 45)] == pytest.approx([2.690, 3.954, 4.955], rel=0.01)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_historical_average_is_the_mean_of_each_time_of_day(missing):
+    data = tiny()
+    speeds = data.speeds.copy()
+    if missing:
+        speeds[0, 20, 1] = np.nan
+        speeds[:3, 33, 2] = np.nan  # never read at that time in training: the sensor's own mean
+    data = with_speeds(data, speeds)
+    model = HistoricalAverage(Windows(data, "train"))
+    test = Windows(data, "test")
+    found = forecast(model, test, 9).numpy()
+    train = speeds[:3].astype(np.float64)
+    for w in range(len(test)):
+        for step in range(9):
+            for i in range(data.n_nodes):
+                read = [train[d, w + 12 + step, i] for d in range(3) if not np.isnan(train[d, w + 12 + step, i])]
+                expected = np.mean(read) if read else np.nanmean(train[:, :, i])
+                assert found[w, step, i] == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,1 @@
+"""``python -m experiments.reproduce``: what the paper shows, rebuilt on any dataset."""

@@ -1,0 +1,125 @@
+"""``python -m experiments.reproduce``: rebuild what the paper shows."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from importlib.util import find_spec
+from pathlib import Path
+
+from kdsearch import command
+from kdsearch.errors import UserError
+
+TABLES = range(1, 9)
+FIGURES = (3, 4)
+
+_EXAMPLES = """\
+examples:
+  python -m experiments.reproduce --dataset pemsd7                       everything, as long as the paper trained
+  python -m experiments.reproduce --dataset demo --quick                 everything, in minutes
+  python -m experiments.reproduce --dataset pemsd7 --tables 2,4 --figures none
+"""
+# What --quick sets where nothing else is said.
+QUICK = {"seeds": 2, "epochs": 3, "teacher_epochs": 3, "timing_runs": 10}
+
+
+def numbers(known: Sequence[int]) -> Callable[[str], tuple[int, ...]]:
+    """An argument type for lists such as ``1-3,5``, ``all`` or ``none``."""
+
+    def parse(text: str) -> tuple[int, ...]:
+        if text in ("all", "none"):
+            return tuple(known) if text == "all" else ()
+        found: list[int] = []
+        for part in text.split(","):
+            match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+            if match is None:
+                raise argparse.ArgumentTypeError(f"wants numbers such as 1,4-6, all or none, not {text!r}")
+            first, last = int(match[1]), int(match[2] or match[1])
+            found += range(first, last + 1)
+        wrong = [n for n in found if n not in known]
+        if wrong:
+            raise argparse.ArgumentTypeError(f"there is no {wrong[0]}, only {', '.join(map(str, known))}")
+        return tuple(dict.fromkeys(found))
+
+    return parse
+
+
+def parser() -> command.Parser:
+    """The command's arguments."""
+    p = command.Parser(
+        "python -m experiments.reproduce",
+        "Rebuild tables and figures of the paper on any dataset: train what is missing, take the rest from the cache.",
+        epilog=_EXAMPLES,
+    )
+    what = p.add_argument_group("what")
+    what.add_argument("--dataset", default="demo", metavar="NAME|FILE", help="pemsd7, pemsd8, demo, or a TOML file")
+    what.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie or are downloaded to")
+    what.add_argument(
+        "--tables", type=numbers(TABLES), default=tuple(TABLES), metavar="LIST", help="such as 1,4-6 (default: all)"
+    )
+    what.add_argument(
+        "--figures", type=numbers(FIGURES), default=FIGURES, metavar="LIST", help="3, 4, or none (default: both)"
+    )
+    what.add_argument(
+        "--skip",
+        type=lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+        default=(),
+        metavar="ROWS",
+        help="rows to leave out, such as astgcn,best-stcd",
+    )
+    how = p.add_argument_group("how long")
+    how.add_argument("--seeds", type=command.positive_int, metavar="N", help="trainings of each row (default: 5)")
+    how.add_argument("--seed", type=command.non_negative_int, default=0, metavar="N", help="of teacher and base model")
+    how.add_argument("--epochs", type=command.positive_int, metavar="N", help="of every student (default: the space's)")
+    how.add_argument("--teacher-epochs", type=command.positive_int, metavar="N", help="(default: the space's)")
+    how.add_argument("--teacher-run-length", type=command.positive_int, metavar="N", help="as for tune")
+    how.add_argument("--astgcn-epochs", type=command.positive_int, metavar="N", help="(default: as the students)")
+    how.add_argument("--timing-batch", type=command.positive_int, default=1140, metavar="N", help="windows, of Table 1")
+    how.add_argument("--timing-runs", type=command.positive_int, metavar="N", help="passes, of Table 1 (default: 100)")
+    told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in QUICK.items())
+    how.add_argument("--quick", action="store_true", help=f"a trial run: {told}, where not given")
+    where = p.add_argument_group("where")
+    where.add_argument("--output", type=Path, metavar="DIR", help="(default: runs/<dataset>-reproduce)")
+    where.add_argument("--resume", action="store_true", help="carry on; refuse other lengths than it was begun with")
+    where.add_argument("--cache-dir", type=Path, metavar="DIR", help="trained networks (default: the user's cache)")
+    where.add_argument("--store", type=Path, metavar="DIR", help="of best configurations")
+    where.add_argument("--dpi", type=command.positive_int, default=150, metavar="N", help="dots an inch of a picture")
+    where.add_argument(
+        "--concurrency", type=command.count_or_auto, default="auto", metavar="N", help="trainings at once"
+    )
+    where.add_argument(
+        "--gpus-per-trial", type=command.fraction_or_auto, default="auto", metavar="SHARE", help="as tune"
+    )
+    where.add_argument("--cpus-per-trial", type=command.positive_int, default=1, metavar="N", help="threads of each")
+    where.add_argument("--address", metavar="ADDRESS", help="of a Ray cluster, or auto")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, check, train, write.
+
+    Raises:
+        UserError: whatever its user can mend.
+    """
+    args = vars(parser().parse_args(argv))
+    quick = args.pop("quick")
+    usual = {"seeds": 5, "timing_runs": 100}
+    for name, value in {**usual, **(QUICK if quick else {})}.items():
+        if args[name] is None:
+            args[name] = value
+    for name in ("matplotlib", "statsmodels"):
+        if find_spec(name) is None:
+            raise UserError(f"{name} is missing: pip install -e '.[reproduce]'")
+    from experiments.reproduce.run import reproduce
+    from experiments.reproduce.settings import Settings
+
+    words = list(argv) if argv is not None else sys.argv[1:]
+    line = " ".join(["python -m experiments.reproduce", *words])
+    return reproduce(Settings(**{f.name: args[f.name] for f in fields(Settings) if f.name in args}, command=line))
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))

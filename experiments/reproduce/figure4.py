@@ -1,0 +1,97 @@
+"""Figure 4: forecasts of one sensor over time, of the teacher and of students with and without pruning.
+
+The paper draws a sensor at random. Here it is the slowest sensor of the slowest test day, by mean speed, and the 50
+consecutive windows in which it is slowest: where there is something to forecast. A line is the mean over the seeds and
+the band their deviation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments.picture import BLACK, BLUE, GREEN, ORANGE, STYLE, VERMILION, slowest
+from experiments.reproduce.rows import ROWS
+from experiments.reproduce.study import Study
+from kdsearch.data import Windows
+from kdsearch.errors import UserError
+from kdsearch.training.evaluate import forecast
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["KEYS", "POINTS", "draw", "slowest_stretch"]
+
+KEYS = ("teacher", "stcd", "kdis-97", "best-kdis-97")
+POINTS = 50
+_LOOKS = {
+    "teacher": (GREEN, (0, (1, 1.2))),
+    "stcd": (BLUE, (0, (5, 1.6))),
+    "kdis-97": (VERMILION, "solid"),
+    "best-kdis-97": (ORANGE, (0, (6, 1.5, 1, 1.5))),
+}
+
+
+def slowest_stretch(speeds: np.ndarray, first: int, points: int = POINTS) -> int:
+    """First step of the ``points`` consecutive ones, at ``first`` or later, with the lowest mean of ``speeds [S]``."""
+    filled = np.nan_to_num(speeds, nan=float(np.nanmean(speeds)))
+    points = min(points, len(speeds) - first)
+    means = np.convolve(filled[first:], np.ones(points) / points, mode="valid")
+    return first + int(means.argmin())
+
+
+def draw(study: Study) -> Figure:
+    """A panel for the shortest and one for the longest horizon.
+
+    Raises:
+        UserError: none of its rows was trained.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    dataset = study.dataset
+    rows = [ROWS[key] for key in KEYS if study.trained(ROWS[key])]
+    if not rows:
+        raise UserError("--figures 4: none of its rows was trained; leave some out of --skip")
+    speeds, windows = dataset.days("test"), Windows(dataset, "test")
+    day, sensor = slowest(speeds)
+    longest = max(dataset.horizons)
+    # Steps that every horizon has a forecast of.
+    last = dataset.windows_per_day + dataset.n_his
+    begin = slowest_stretch(speeds[day, :last, sensor], dataset.n_his + longest - 1)
+    steps = np.arange(begin, min(begin + POINTS, last))
+    lines = {}
+    for row in rows:
+        of_seeds = [forecast(network, windows, longest).numpy() for network in study.networks(row)]
+        lines[row.key] = np.stack(of_seeds)[:, day * windows.per_day :][:, : windows.per_day, :, sensor]
+    with rc_context({**STYLE, "font.size": 10}):
+        figure = Figure(figsize=(11.4, 4.2), layout="constrained", facecolor="white")
+        shown = sorted({min(dataset.horizons), longest})
+        grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+        hours = steps * dataset.minutes_per_step / 60
+        for axes, step in zip(grid, shown, strict=True):
+            axes.plot(hours, speeds[day, steps, sensor], color=BLACK, linewidth=1.6, label="measured", zorder=5)
+            for row in rows:
+                _draw_line(axes, hours, lines[row.key][:, steps - dataset.n_his - step + 1, step - 1], row.key)
+            axes.set_title(f"{dataset.horizons[step]} minutes ahead")
+            axes.set_xlabel("time of day (hours)")
+        grid[0].set_ylabel("speed (mph)")
+        figure.suptitle(
+            f"Forecasts of sensor {sensor}, test day {day + 1}: {study.heading}", fontsize=11, fontweight="bold"
+        )
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9.5)
+    return figure
+
+
+def _draw_line(axes: Axes, hours: np.ndarray, forecasts: np.ndarray, key: str) -> None:
+    """The mean of ``forecasts [seeds, points]`` and the band of their deviation."""
+    colour, dashes = _LOOKS[key]
+    mean = forecasts.mean(axis=0)
+    label = ROWS[key].label.plain.replace(" (not in the paper)", "")
+    axes.plot(hours, mean, color=colour, linestyle=dashes, linewidth=1.7, label=label, zorder=4)
+    if len(forecasts) > 1:
+        spread = forecasts.std(axis=0, ddof=1)
+        axes.fill_between(hours, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0, zorder=2)

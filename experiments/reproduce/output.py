@@ -1,0 +1,108 @@
+"""What stays in the output folder: each table as csv, md, tex and a picture, each figure, and the record of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.reproduce.contents import FIGURES, TABLES
+from experiments.reproduce.plots import draw_table
+from experiments.reproduce.settings import Settings
+from experiments.reproduce.study import Study
+from kdsearch import fingerprint
+from kdsearch.data import Dataset
+from kdsearch.errors import UserError
+from kdsearch.results.files import read_json, write_json, write_text
+from kdsearch.results.formats import render
+
+__all__ = ["begin", "write"]
+
+_RECORD = "run.json"
+_FORMS = ("csv", "md", "tex")
+
+
+def begin(output: Path, settings: Settings, dataset: Dataset) -> None:
+    """Write what the run is, before anything is trained; with ``resume`` refuse another run than the one begun there.
+
+    Raises:
+        UserError: nothing was begun there, it was another run, or the folder cannot be written.
+    """
+    told = {"dataset": dataset.name, "data": dataset.fingerprint, **settings.lengths()}
+    path = output / _RECORD
+    if settings.resume:
+        if not path.exists():
+            raise UserError(f"--resume: nothing was begun in {output}; leave --resume out, or name its --output")
+        before = read_json(path, "the record of a run")
+        for name, value in told.items():
+            if before.get(name) != value:
+                raise UserError(
+                    f"--resume: {output} was begun with {name} {before.get(name)}, not {value}; give it as it was, or "
+                    "leave --resume out to build other tables there"
+                )
+    document = {**told, "command": settings.command, "code": fingerprint.code(), "versions": fingerprint.versions()}
+    write_json(path, document)
+
+
+def write(study: Study, output: Path) -> list[Path]:
+    """Build every table and figure that was asked for; returns the files, in order.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    files = []
+    for number in study.settings.tables:
+        item = TABLES[number]
+        table = item.build(study)
+        for form in _FORMS:
+            path = output / f"table{number}.{form}"
+            write_text(path, render([table], form))
+            files.append(path)
+        if item.tests is not None:
+            path = output / f"table{number}-tests.csv"
+            write_text(path, item.tests(study))
+            files.append(path)
+        files.append(_save(draw_table(table, item.panels(study, table)), output / f"table{number}.png", study))
+    for number in study.settings.figures:
+        files.append(_save(FIGURES[number].draw(study), output / f"figure{number}.png", study))
+    path = output / "trainings.csv"
+    write_text(path, _trainings(study))
+    return [*files, path]
+
+
+def _trainings(study: Study) -> str:
+    """Every training as CSV: row, seed, epoch, validation and test figures, seconds."""
+    import csv
+    import io
+
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = [f"{m}_{minutes}" for m in ("mae", "rmse", "mape") for minutes in study.dataset.horizons.values()]
+    writer.writerow(
+        ["training", "seed", "epoch", "validation_score", *(f"test_{n}" for n in names), "seconds", "error"]
+    )
+    for key, record in study.records.items():
+        figures = [record.test.get(name, "") for name in names]
+        score = record.validation.get("score", "")
+        writer.writerow([key, record.seed, record.epoch, score, *figures, round(record.seconds, 1), record.error or ""])
+    return out.getvalue()
+
+
+def _save(figure: Any, path: Path, study: Study) -> Path:
+    try:
+        # No date and no version within: the same picture is the same file.
+        figure.savefig(path, dpi=study.settings.dpi, metadata={"Software": None})
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror})") from error
+    return path
+
+
+def needed(tables: Iterable[int], figures: Iterable[int]) -> Mapping[str, bool]:
+    """Keys of the rows that are shown, and whether each must be trained."""
+    found: dict[str, bool] = {}
+    for number in tables:
+        for row in TABLES[number].rows:
+            found[row.key] = found.get(row.key, False) or TABLES[number].trained
+    for number in figures:
+        found |= {row.key: True for row in FIGURES[number].rows}
+    return found

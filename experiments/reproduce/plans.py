@@ -1,0 +1,208 @@
+"""From a row to its training: protocol, hyperparameters and where they are from, and what it must wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from experiments.reproduce.rows import ROWS, Row
+from experiments.reproduce.settings import Settings
+from kdsearch import fingerprint
+from kdsearch.distillation.losses import hyperparameters
+from kdsearch.distillation.objective import TRAINING_PARAMS
+from kdsearch.job.plan import Plan, check
+from kdsearch.job.settings import JobSettings
+from kdsearch.models.stgcn import CHANNELS
+from kdsearch.pruning.objective import PARAMS
+from kdsearch.results import paper, store
+from kdsearch.training.recipe import PAPER
+from kdsearch.training.reference import fingerprint as network_fingerprint
+from kdsearch.training.settings import FitSettings
+
+__all__ = ["Params", "RowPlan", "Task", "plan_rows", "tasks_of"]
+
+
+@dataclass(frozen=True)
+class Params:
+    """Hyperparameters of a row and where they are from, in words."""
+
+    values: Mapping[str, Any]
+    source: str
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """A row on a dataset.
+
+    Attributes:
+        row: which.
+        plan: dataset, protocol, cache.
+        params: hyperparameters.
+        fit: how the row's own network is trained, but for the seed.
+    """
+
+    row: Row
+    plan: Plan
+    params: Params
+    fit: FitSettings
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training, or one fit of a classical forecaster.
+
+    Attributes:
+        key: row and seed in words.
+        row: what is trained.
+        seed: of everything random in it.
+        fit: how.
+        params: hyperparameters of loss, training and pruning.
+        path: where its result is kept; the name covers all that decides it.
+        waits: keys of the tasks that must be done before.
+    """
+
+    key: str
+    row: Row
+    seed: int
+    fit: FitSettings
+    params: Mapping[str, Any]
+    path: Path
+    waits: tuple[str, ...] = ()
+
+
+def plan_rows(rows: Iterable[Row], settings: Settings) -> dict[str, RowPlan]:
+    """Check and plan rows by key; nothing is computed but the data are loaded.
+
+    Raises:
+        UserError: whatever its user can mend.
+    """
+    found: dict[str, RowPlan] = {}
+    dataset = None
+    for row in rows:
+        best = row.recipe != PAPER
+        job = JobSettings(
+            dataset=settings.dataset,
+            loss=row.loss,
+            prune=row.prune,
+            criterion=row.criterion if row.prune is not None else None,
+            # A small graph may not allow the very percent: the table says what was reached.
+            unreachable="nearest" if row.prune is not None else None,
+            recipe=row.recipe,
+            data_dir=settings.data_dir,
+            epochs=settings.epochs,
+            seed=settings.seed,
+            gpus_per_trial=settings.gpus_per_trial,
+            cpus_per_trial=settings.cpus_per_trial,
+            concurrency=settings.concurrency,
+            address=settings.address,
+            teacher_epochs=settings.teacher_epochs,
+            # Windows are drawn alone where a training goes through the roll-out.
+            teacher_run_length=1 if best else settings.teacher_run_length,
+            cache_dir=settings.cache_dir,
+        )
+        plan = check(job, search=False, dataset=dataset)
+        dataset = plan.dataset
+        found[row.key] = RowPlan(row, plan, _params(row, plan, settings), _fit(row, plan, settings))
+    return found
+
+
+def _fit(row: Row, plan: Plan, settings: Settings) -> FitSettings:
+    if row.kind in ("teacher", "base"):
+        return plan.teacher
+    if row.kind == "astgcn":
+        # Guo et al. 2019: Adam on the squared error of all steps at once. Rate and batch size are those of every row.
+        epochs = settings.astgcn_epochs or plan.student.epochs
+        return replace(plan.student, epochs=epochs, optimizer="adam", rollout_steps=plan.dataset.n_pred)
+    return plan.student
+
+
+def _params(row: Row, plan: Plan, settings: Settings) -> Params:
+    """The best that the store of searches has, else the paper's, else a known point of the space, else defaults."""
+    if row.kind not in ("student", "pruned") or (row.loss == "none" and row.prune is None):
+        fit = plan.student
+        return Params({"batch_size": fit.batch_size, "learning_rate": fit.learning_rate}, "protocol")
+    if row.criterion == "taylor":
+        # Stages, batch size and rate as the row that it is compared with, so that the importance alone differs.
+        rival = replace(ROWS[f"kdis-{row.prune:g}"], recipe=row.recipe)
+        job = JobSettings(dataset=settings.dataset, loss=rival.loss, prune=rival.prune, data_dir=settings.data_dir)
+        told = _params(rival, check(job, search=False, dataset=plan.dataset), settings)
+        kept = {name: value for name, value in told.values.items() if name in (*TRAINING_PARAMS, *PARAMS)}
+        return Params(kept, told.source)
+    dataset, wanted = plan.dataset, (*TRAINING_PARAMS, *(h.name for h in hyperparameters(row.loss)))
+    stored = [
+        r
+        for r in store.read(dataset.name, settings.store)
+        if (r.loss, r.prune) == (row.loss, row.prune)
+        and r.fingerprint.get("data") == dataset.fingerprint
+        and r.search.get("recipe", PAPER) == row.recipe
+    ]
+    known = plan.space.full(plan.space.known[0]) if plan.space.known else {}
+    if stored:
+        return Params(dict(min(stored, key=lambda r: r.score).params), "store of searches")
+    published = paper.hyperparameters(dataset.name, row.loss, row.prune)
+    if published is not None:
+        return Params({**known, **published}, f"paper, Table {2 if row.prune is None else 3}")
+    if known:
+        return Params(known, f"known point of {Path(plan.space.source).name}")
+    defaults = {h.name: h.default for h in hyperparameters(row.loss)}
+    fit = plan.student
+    values = {"batch_size": fit.batch_size, "learning_rate": fit.learning_rate, **defaults}
+    return Params({name: values[name] for name in wanted}, "defaults of the loss")
+
+
+def tasks_of(plans: Mapping[str, RowPlan], settings: Settings) -> dict[str, Task]:
+    """All trainings of the rows, with the teachers and start networks they need, those first that others wait for."""
+    tasks: dict[str, Task] = {}
+    for planned in plans.values():
+        row = planned.row
+        for name in dict.fromkeys(([row.start] if row.start else []) + (["teacher"] if row.learns else [])):
+            _add_network(tasks, name, planned)
+    order = {"teacher": 0, "base": 0, "astgcn": 1, "classical": 2, "student": 3, "pruned": 4}
+    for planned in sorted(plans.values(), key=lambda p: order[p.row.kind]):
+        row = planned.row
+        if row.kind in ("teacher", "base"):
+            _add_network(tasks, row.kind, planned)
+            continue
+        waits = [row.start] if row.start else []
+        waits += ["teacher"] if row.learns else []
+        keys = tuple(_network_key(name, row.recipe) for name in dict.fromkeys(waits))
+        for seed in settings.row_seeds if row.seeded else (settings.seed,):
+            key = f"{row.key} seed {seed}" if row.seeded else row.key
+            fit = replace(planned.fit, seed=seed)
+            tasks[key] = Task(key, row, seed, fit, planned.params.values, _path(planned, seed), keys)
+    return tasks
+
+
+def _network_key(name: str, recipe: str) -> str:
+    return name if recipe == PAPER else f"{name} ({recipe})"
+
+
+def _add_network(tasks: dict[str, Task], name: str, planned: RowPlan) -> None:
+    """The teacher or the base model that a row needs; with another recipe it is another network."""
+    plan, key = planned.plan, _network_key(name, planned.row.recipe)
+    if key not in tasks:
+        row = replace(ROWS[name], recipe=planned.row.recipe)
+        told = RowPlan(row, plan, planned.params, plan.teacher)
+        tasks[key] = Task(key, row, plan.teacher.seed, plan.teacher, {}, _path(told, plan.teacher.seed))
+
+
+def _path(planned: RowPlan, seed: int) -> Path:
+    """Named by data, protocol, hyperparameters and seed: whatever could change the result changes the name."""
+    row, plan = planned.row, planned.plan
+    what: dict[str, Any] = {"data": plan.dataset.fingerprint, "kind": row.kind, "format": 1}
+    if row.kind in CHANNELS and row.loss == "none":
+        name = "student" if row.kind == "student" else row.kind
+        fit = replace(planned.fit, seed=seed)
+        what["network"] = network_fingerprint(plan.dataset, CHANNELS[name], fit)
+    elif row.kind == "classical":
+        what["key"] = row.key
+    else:
+        protocol = {name: value for name, value in plan.protocol.items() if name != "seeds"}
+        if not row.learns:  # no bank is read; a start network depends on how teachers are trained
+            protocol = {n: v for n, v in protocol.items() if n != "teacher" or row.prune is not None}
+        what |= {"protocol": protocol, "fit": replace(planned.fit, seed=seed).plain(), "loss": row.loss}
+        what["params"] = dict(planned.params.values)
+    folder = plan.cache / "reproduce"
+    return folder / f"{plan.dataset.name}-{row.key}-seed{seed}-{fingerprint.digest(what)}.pt"

@@ -1,0 +1,70 @@
+"""``experiments.reproduce``, whole."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from experiments.reproduce.output import begin, needed, write
+from experiments.reproduce.plans import plan_rows, tasks_of
+from experiments.reproduce.rows import ROWS
+from experiments.reproduce.runner import run
+from experiments.reproduce.settings import Settings
+from experiments.reproduce.study import Study
+from kdsearch.command import suggestion
+from kdsearch.errors import UserError
+
+__all__ = ["reproduce"]
+
+_INTERRUPTED = 130
+
+
+def reproduce(settings: Settings) -> int:
+    """Check, train what is missing, write everything.
+
+    Returns:
+        Exit code: 0, or 130 if it was interrupted (everything is kept).
+
+    Raises:
+        UserError: whatever its user can mend.
+    """
+    shown = needed(settings.tables, settings.figures)
+    for key in settings.skip:
+        if key not in ROWS:
+            raise UserError(f"--skip {key}: there is no such row, only {', '.join(ROWS)}{suggestion(key, ROWS)}")
+    keys = [key for key in ROWS if key in shown and key not in settings.skip]
+    if not settings.tables and not settings.figures:
+        raise UserError("--tables none --figures none: nothing is asked for")
+    # A table without rows of its own (1) still wants the dataset.
+    plans = plan_rows([ROWS[key] for key in keys or ["none"]], settings)
+    dataset = next(iter(plans.values())).plan.dataset
+    output = settings.output or Path("runs") / f"{dataset.name}-reproduce"
+    begin(output, settings, dataset)
+    say = _Clock()
+    tasks = tasks_of({key: plans[key] for key in keys if shown[key]}, settings)
+    try:
+        records = run(plans, tasks, settings, say)
+    except KeyboardInterrupt:
+        print("interrupted; what is done is kept, the same command carries on", file=sys.stderr)
+        return _INTERRUPTED
+    files = write(Study(settings, plans, tasks, records), output)
+    for path in files:
+        if path.suffix == ".md":
+            print(f"\n{path.read_text(encoding='utf-8')}", end="")
+    failed = [key for key, record in records.items() if record.error]
+    for key in failed:
+        print(f"warning: {key}: {records[key].error}", file=sys.stderr)
+    print(f"\n{len(files)} files are in {output}")
+    return 0
+
+
+class _Clock:
+    """Lines with the time since the start before them."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        passed = int(time.monotonic() - self._began)
+        print(f"[{passed // 60:3d}:{passed % 60:02d}] {line}", flush=True)

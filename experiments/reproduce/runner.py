@@ -1,0 +1,219 @@
+"""Runs what is missing, in parallel through Ray, each task as soon as what it waits for is done."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from experiments.reproduce import kept
+from experiments.reproduce.kept import Record
+from experiments.reproduce.plans import RowPlan, Task
+from experiments.reproduce.settings import Settings
+from experiments.reproduce.work import Tools, perform
+from kdsearch.distillation import losses
+from kdsearch.job import bank as banks
+from kdsearch.job.plan import Plan
+from kdsearch.models.stgcn import CHANNELS
+from kdsearch.search.interrupt import StopRequest
+from kdsearch.search.resources import make_plan
+from kdsearch.search.session import Session, current_machine
+from kdsearch.training.checkpoint import Checkpoint, load_checkpoint
+from kdsearch.training.reference import fingerprint
+
+__all__ = ["run"]
+
+Say = Callable[[str], None]
+
+_RETRIES = 2
+_TELL_EVERY_S = 30.0
+_PROGRESS = "kdsearch/reproduce/"
+
+
+def run(plans: Mapping[str, RowPlan], tasks: Mapping[str, Task], settings: Settings, say: Say) -> dict[str, Record]:
+    """The results of all tasks by key; those in the cache are read, the rest is computed and kept as each one ends.
+
+    A task that fails has a record with an error, which is not kept: the next call tries again.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what is done is kept, and what was begun is carried on from.
+    """
+    done: dict[str, Record] = {}
+    for key, task in tasks.items():
+        record = kept.read(task.path)
+        if record is not None:
+            done[key] = record
+    missing = {key: task for key, task in tasks.items() if key not in done}
+    say(f"{len(tasks)} trainings: {len(done)} in the cache, {len(missing)} to do")
+    if missing:
+        with StopRequest() as stop, Session(settings.address) as session:
+            session.wait()
+            stop.install()
+            _Run(plans, tasks, missing, done, settings, say, stop).go()
+    return done
+
+
+class _Run:
+    """One session's work."""
+
+    def __init__(
+        self,
+        plans: Mapping[str, RowPlan],
+        tasks: Mapping[str, Task],
+        missing: dict[str, Task],
+        done: dict[str, Record],
+        settings: Settings,
+        say: Say,
+        stop: StopRequest,
+    ) -> None:
+        import ray
+
+        self._plans, self._tasks, self._waiting, self._done = plans, tasks, missing, done
+        self._say, self._stop = say, stop
+        some = next(iter(plans.values())).plan
+        self._dataset, self._cache = some.dataset, some.cache
+        self._shared = ray.put(self._dataset)
+        self._resources = make_plan(
+            current_machine(),
+            len(missing),
+            settings.concurrency,
+            settings.cpus_per_trial,
+            settings.gpus_per_trial,
+        )
+        self._banks: dict[tuple[str, str], tuple[Any, Checkpoint | None]] = {}
+        self._running: dict[Any, tuple[Task, float]] = {}
+        self._total = len(missing)
+        self._began, self._told = time.monotonic(), time.monotonic()
+
+    def go(self) -> None:
+        """Run until nothing is left that can be run."""
+        import ray
+
+        remote = ray.remote(num_cpus=self._resources.cpus, num_gpus=self._resources.gpus, max_retries=_RETRIES)(
+            _in_worker
+        )
+        try:
+            while self._waiting or self._running:
+                while len(self._running) < self._resources.concurrency:
+                    task = self._next()
+                    if task is None:
+                        break
+                    arguments = self._arguments(task)
+                    self._running[remote.remote(task, *arguments)] = (task, time.monotonic())
+                self._collect(ray)
+        finally:
+            for reference in self._running:
+                ray.cancel(reference, force=True)
+
+    def _next(self) -> Task | None:
+        """A task that waits for nothing; one that waits for what failed fails too."""
+        for key, task in list(self._waiting.items()):
+            failed = next((k for k in task.waits if k in self._done and self._done[k].error), None)
+            if failed is not None:
+                del self._waiting[key]
+                self._finish(task, Record(task.seed, error=f"{failed} failed"))
+            elif all(k in self._done for k in task.waits):
+                del self._waiting[key]
+                return task
+        return None
+
+    def _arguments(self, task: Task) -> tuple[Any, ...]:
+        """What goes to the worker beside the task: shared objects as references within lists, resolved there."""
+        plan = self._plan_of(task)
+        row = task.row
+        bank, live = self._bank(task, plan) if row.learns else (None, None)
+        start = None if row.start is None else self._checkpoint(row.start, plan)
+        resources = self._resources
+        return (
+            [self._shared, bank],
+            (live, start, plan.pruning if row.prune is not None else None),
+            (self._cache, resources.cpus, resources.gpus, resources.memory_fraction),
+        )
+
+    def _plan_of(self, task: Task) -> Plan:
+        """The row's own, or for a network that rows only need that of one of them: they share data and cache."""
+        told = self._plans.get(task.row.key)
+        return (told or next(iter(self._plans.values()))).plan
+
+    def _checkpoint(self, name: str, plan: Plan) -> Checkpoint:
+        path = self._cache / f"{plan.dataset.name}-{name}-{fingerprint(plan.dataset, CHANNELS[name], plan.teacher)}.pt"
+        return load_checkpoint(path)
+
+    def _bank(self, task: Task, plan: Plan) -> tuple[Any, Checkpoint | None]:
+        """The bank of a loss, in the object store for as long as a task needs it; or the teacher, if none fits."""
+        import ray
+
+        key = (task.row.loss, task.row.recipe)
+        if key not in self._banks:
+            wanted = {(t.row.loss, t.row.recipe) for t in self._waiting.values()}
+            self._banks = {k: v for k, v in self._banks.items() if k in wanted}
+            needs = losses.get(task.row.loss).NEEDS
+            teacher = self._checkpoint("teacher", plan)
+            steps = plan.student.rollout_steps
+            bank, live, _ = banks.build(
+                plan.dataset, needs, teacher, plan.sampling, "auto", plan.device, lambda line: None, steps
+            )
+            self._banks[key] = (None if bank is None else ray.put(bank), live)
+        return self._banks[key]
+
+    def _collect(self, ray: Any) -> None:
+        from kdsearch.search.trainable import one_line
+
+        ready, _ = ray.wait(list(self._running), timeout=0.2) if self._running else ([], [])
+        if self._stop.reason is not None:
+            raise KeyboardInterrupt
+        for reference in ready:
+            task, _ = self._running.pop(reference)
+            try:
+                record = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                record = Record(task.seed, error=one_line(getattr(error, "cause", None) or error))
+            self._finish(task, record)
+        if time.monotonic() - self._told > _TELL_EVERY_S:
+            self._tell()
+
+    def _finish(self, task: Task, record: Record) -> None:
+        self._done[task.key] = record
+        count = self._total - len(self._waiting) - len(self._running)
+        how = f"validation {record.validation['score']:.3f} in {record.seconds:.0f} s"
+        self._say(f"{count} of {self._total}: {task.key}: {record.error or how}")
+        self._told = time.monotonic()
+
+    def _tell(self) -> None:
+        """How far the running tasks have come, and about how long the rest will take."""
+        from ray.experimental.internal_kv import _internal_kv_get
+
+        self._told = time.monotonic()
+        parts = []
+        for task, _ in self._running.values():
+            told = _internal_kv_get(f"{_PROGRESS}{task.key}")
+            parts.append(f"{task.key}: {told.decode() if told else 'begun'}")
+        count = self._total - len(self._waiting) - len(self._running)
+        left = ""
+        if count:
+            each = (time.monotonic() - self._began) / count
+            left = f"; about {math.ceil(each * (self._total - count) / 60)} min left"
+        self._say(f"{count} of {self._total} done, now {', '.join(parts)}{left}")
+
+
+def _in_worker(task: Task, shared: list[Any], given: tuple[Any, ...], where: tuple[Any, ...]) -> Record:
+    import ray
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    from kdsearch.search.trainable import one_line, prepare_device, release_memory, reseed
+
+    cache, cpus, gpus, memory_fraction = where
+    device = prepare_device(cpus, gpus, memory_fraction)
+    release_memory()
+    reseed(task.seed)
+    dataset, bank = (None if reference is None else ray.get(reference) for reference in shared)
+    live, start, pruning = given
+    try:
+        return perform(
+            task,
+            Tools(dataset, cache, device, bank, live, start, pruning),
+            lambda line: _internal_kv_put(f"{_PROGRESS}{task.key}", line.encode()),
+        )
+    except Exception as problem:  # one row less, not the end of all others
+        return Record(task.seed, error=one_line(problem))
