@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
-
+from experiments.reproduce.significance import Sample, p_value
 from experiments.students.rows import ROWS
 from experiments.students.study import Found, Setup
 from kdsearch.errors import UserError
@@ -29,13 +28,10 @@ _PAIRS = (
 _TEACHERS = ("teacher", "teacher_best")
 
 
-def better(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
-    """Paired over the seeds: mean gain, and the chance of one as large if there were none (one-sided t-test)."""
+def better(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float | None]:
+    """What ours gain by the mean, and the chance of as large a difference if there were none (paired, two-sided)."""
     gain = statistics.fmean(b - a for a, b in zip(ours, theirs, strict=True))
-    if len(ours) < 2:
-        return {"gain": gain, "p": float("nan")}
-    found = stats.ttest_rel(theirs, ours, alternative="greater")
-    return {"gain": gain, "p": float(found.pvalue)}
+    return {"gain": gain, "p": p_value(Sample(ours), Sample(theirs))}
 
 
 def summary(found: Found) -> dict[str, Any]:
@@ -134,10 +130,10 @@ def _table(setup: Setup, rows: Mapping[str, Any]) -> Table:
 def _said(told: Mapping[str, Any]) -> str:
     lines = []
     for test in told["tests"]:
-        verdict = f"p = {test['p']:.3f}" if test["p"] == test["p"] else "one seed, no test"
+        verdict = "one seed, no test" if test["p"] is None else f"p = {test['p']:.3f}"
         lines.append(
             f"- {_LABELS[test['ours']]} against {_LABELS[test['theirs']]}: {test['gain']:+.3f} mph of test MAE gained, "
-            f"mean of the horizons, {verdict} (paired over {len(test['seeds'])} seeds, one-sided t-test)"
+            f"mean of the horizons, {verdict} (paired over {len(test['seeds'])} seeds, two-sided t-test)"
         )
     best = told["best_student"]
     if best is not None:
