@@ -59,7 +59,16 @@ def _hyperparameters(_: Study, table: Table) -> list[Panel]:
     names = {column.key for column in (*TABLE2, *TABLE3)} - {"models", "pruned"}
     names |= {"weight", "pruning_minibatch", "stage_percent"}
     shown = [c for c in table.columns if c.key in names and any(row.get(c.key) is not None for row in table.rows)]
-    return [Panel(c.key, c.heading, log=c.key in ("learning_rate", "weight")) for c in shown]
+    shares = {"alpha", "beta", "alpha1", "alpha2", "alpha3"}
+    return [
+        Panel(
+            c.key,
+            c.heading,
+            log=c.key in ("learning_rate", "weight"),
+            limits=(-0.05, 1.05) if c.key in shares else None,
+        )
+        for c in shown
+    ]
 
 
 def _sizes(study: Study, _: Table) -> list[Panel]:

@@ -119,7 +119,8 @@ def draw(study: Study) -> Figure:
             teacher = representations(study.network(replace(ROWS["teacher"], recipe=row.recipe)), study.dataset)
             student = representations(study.network(row), study.dataset)
             found = project(teacher, student)
-            name = row.label.plain.removeprefix("Student ").removesuffix(" (not in the paper)")
+            name = row.label.plain.removeprefix("Student ")
+            name = name.replace("best recipe (not in the paper)", "best recipe (own teacher)")
             _draw_panel(axes, found, f"{name[:1].upper()}{name[1:]}", cka(teacher, student))
             drawn.append((axes, row.recipe, found))
         for axes in grid[len(rows) :]:

@@ -76,7 +76,8 @@ def draw(study: Study) -> Figure:
             for row in rows:
                 _draw_line(axes, hours, lines[row.key][:, steps - dataset.n_his - step + 1, step - 1], row.key)
             axes.set_title(f"{dataset.horizons[step]} minutes ahead")
-            axes.set_xlabel("time of day (hours)")
+            axes.xaxis.set_major_formatter(lambda hour, _: f"{int(hour):02d}:{round(hour % 1 * 60):02d}")
+            axes.set_xlabel("time of day")
         grid[0].set_ylabel("speed (mph)")
         figure.suptitle(
             f"Forecasts of sensor {sensor}, test day {day + 1}: {study.heading}", fontsize=11, fontweight="bold"

@@ -23,18 +23,26 @@ __all__ = ["Panel", "draw_table", "look_of"]
 _LOOKS = {
     "classical": (GREEN, "^", "without a network"),
     "reference": (BLACK, "s", "teacher or base model"),
-    "paper": (BLUE, "o", "as in the paper"),
-    "best": (VERMILION, "D", "best recipe, not in the paper"),
+    "paper": (BLUE, "o", "the paper's recipe"),
+    "best": (VERMILION, "D", "best recipe, not the paper's"),
 }
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One quantity: its column's key, the label of its axis with the unit, and whether the axis is logarithmic."""
+    """One quantity.
+
+    Attributes:
+        key: of its column.
+        label: of its axis, with the unit.
+        log: whether the axis is logarithmic; it then spans whole decades.
+        limits: of the axis; None for what the values take.
+    """
 
     key: str
     label: str
     log: bool = False
+    limits: tuple[float, float] | None = None
 
 
 def look_of(row: Row) -> str:
@@ -59,7 +67,11 @@ def draw_table(table: Table, panels: Sequence[Panel]) -> Figure:
             at += 1
     with rc_context({**STYLE, "font.size": 10, "axes.titlesize": 10.5}):
         height = 1.5 + 0.3 * len(rows)
-        figure = Figure(figsize=(3.4 + 2.5 * len(panels), height), layout="constrained", facecolor="white")
+        figure = Figure(
+            figsize=(3.4 + (2.5 if len(panels) < 5 else 1.6) * len(panels), height),
+            layout="constrained",
+            facecolor="white",
+        )
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for panel, one in zip(panels, axes, strict=True):
             _draw_panel(one, panel, rows, published)
@@ -84,11 +96,23 @@ def _draw_panel(
         if math.isfinite(value):
             axes.plot(value, at, marker="o", markersize=8, color=ORANGE, markerfacecolor="none", zorder=4)
     if panel.log:
-        axes.set_xscale("log")
+        _decades(axes, [_number(row.get(panel.key))[0] for row in (*rows, *published)])
+    elif panel.limits is not None:
+        axes.set_xlim(*panel.limits)
     else:
         axes.margins(x=0.1)
     axes.set_xlabel(panel.label)
     axes.tick_params(axis="y", length=0)
+
+
+def _decades(axes: Axes, values: Sequence[float]) -> None:
+    from matplotlib.ticker import NullFormatter
+
+    known = [math.log10(value) for value in values if value > 0]
+    axes.set_xscale("log")
+    if known:
+        axes.set_xlim(10 ** math.floor(min(known) - 0.05), 10 ** math.ceil(max(known) + 0.05))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend(figure: Figure, rows: Sequence[dict[str, Cell]], with_paper: bool) -> None:

@@ -73,7 +73,11 @@ class Study:
 
     def errors_of(self, row: Row) -> list[str]:
         """Why trainings of the row have no result."""
-        return [f"{row.label.plain}, seed {r.seed}: {r.error}" for r in self.records_of(row) if r.error]
+        seeds: dict[str, list[str]] = {}
+        for record in self.records_of(row):
+            if record.error:
+                seeds.setdefault(record.error, []).append(str(record.seed))
+        return [f"{row.label.plain}, seed {', '.join(found)}: {why}" for why, found in seeds.items()]
 
     def sample(self, row: Row, name: str) -> Sample:
         """A test figure such as ``"mae_15"`` of every seed; empty where a training of the row failed."""

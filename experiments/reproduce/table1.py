@@ -10,8 +10,6 @@ from kdsearch.results import paper
 from kdsearch.results.formats import Cell, Column, Table, whole
 from kdsearch.training.network import new_network
 
-NUMBER = 1
-ROWS_NEEDED = ()
 _NAMES = {"teacher": "Teacher", "base": "Pruning base model", "student": "Student"}
 
 
@@ -33,6 +31,7 @@ def build(study: Study) -> Table:
             "mean_s": time["mean"],
             "median_s": time["median"],
             "source": "ours",
+            "look": "paper" if name == "student" else "reference",
         }
         rows.append(row)
         published = paper.network(study.dataset.name, name)
@@ -40,7 +39,9 @@ def build(study: Study) -> Table:
             told: dict[str, Cell] = {"mean_s": published["test_time_s"], "flops": published["flops"]}
             told["parameters"] = published["parameters"]
             rows.append({"models": label, "channels": row["channels"], **told, "source": "paper"})
-    rows.append({**next(r for r in rows if r["models"] == "Student"), "models": ROWS["best-stcd"].label.plain})
+    rows.append(
+        {**next(r for r in rows if r["models"] == "Student"), "models": ROWS["best-stcd"].label, "look": "best"}
+    )
     columns = (
         Column("models", "Models"),
         Column("parameters", "Parameters", number=whole),
