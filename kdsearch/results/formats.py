@@ -23,6 +23,7 @@ __all__ = [
     "escape_tex",
     "render",
     "scientific",
+    "shown",
     "whole",
 ]
 
@@ -194,7 +195,7 @@ def _markdown(tables: Sequence[Table]) -> str:
     blocks = []
     for table in tables:
         grid = [[escape_markdown(column.heading) for column in table.columns]]
-        grid += [[_shown(row.get(c.key), c, "±", escape_markdown) for c in table.columns] for row in table.rows]
+        grid += [[shown(row.get(c.key), c, "±", escape_markdown) for c in table.columns] for row in table.rows]
         widths = [max(3, *(len(line[i]) for line in grid)) for i in range(len(table.columns))]
         lines = [" | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in grid]
         lines.insert(1, " | ".join([widths[0] * "-", *("-" * (width - 1) + ":" for width in widths[1:])]))
@@ -227,13 +228,13 @@ def _tex(tables: Sequence[Table]) -> str:
 
 
 def _tex_cell(cell: Cell, column: Column) -> str:
-    return cell.tex if isinstance(cell, Label) else _shown(cell, column, r"$\pm$", escape_tex)
+    return cell.tex if isinstance(cell, Label) else shown(cell, column, r"$\pm$", escape_tex)
 
 
-def _shown(cell: Cell, column: Column, plus_minus: str, text: Callable[[str], str]) -> str:
+def shown(cell: Cell, column: Column, plus_minus: str, text: Callable[[str], str]) -> str:
     """A cell as a reader sees it; ``-`` where there is nothing, as in the paper."""
     if isinstance(cell, Figure):
-        mean = _shown(cell.mean, column, plus_minus, text)
+        mean = shown(cell.mean, column, plus_minus, text)
         if cell.std is None or not math.isfinite(cell.std) or mean == "-":
             return mean
         return f"{mean} {plus_minus} {column.number(cell.std)}"
