@@ -66,7 +66,7 @@ def _seeds(best: Mapping[str, Any]) -> Markup:
     columns = [[run["validation"]["score"] for run in runs]]
     columns += [[run["test"][f"mae_{m}"] for run in runs] for m in minutes]
     rows: list[list[object]] = [
-        [run["seed"], run["epoch"], *(round(c[i], 3) for c in columns)] for i, run in enumerate(runs)
+        [run["seed"], run["epoch"], *(f"{c[i]:.3f}" for c in columns)] for i, run in enumerate(runs)
     ]
     if runs:
         means = [math.fsum(c) / len(c) for c in columns]
@@ -133,14 +133,14 @@ def beside(search: Search) -> Markup | None:
 
 
 def _dots(rows: Sequence[Row], minutes: Sequence[int], size: Size) -> Markup:
-    left = 16 + 6.6 * max(len(r.name) for r in rows)
-    row_height, head, gap = 27, 26, 34
+    # On a phone the horizons lie below each other, and names above their rows.
+    left = 16 + 6.6 * max(len(r.name) for r in rows) if size != NARROW else 4.0
+    row_height, head, gap = 27 if size != NARROW else 42, 26, 34
     panels = []
     ends = [v for r in rows for m in minutes for v in (r.mean[m], *r.runs[m])]
     deviations = [r.mean[m] + k * (r.std[m] or 0.0) for r in rows for m in minutes for k in (-1, 1)]
     low, high = span_of([*ends, *deviations], 0.03)
-    # On a phone the horizons lie below each other and the names above their rows would not fit beside them.
-    left = min(left, 178.0) if size == NARROW else left
+
     across = 1 if size == NARROW else len(minutes)
     width = (size.width - left - 10 - gap * (across - 1)) / across
     block = head + row_height * len(rows) + 40
@@ -151,15 +151,14 @@ def _dots(rows: Sequence[Row], minutes: Sequence[int], size: Size) -> Markup:
         # Each horizon has its own axis on a wide page, where it would else be mostly empty.
         mine = [v for r in rows for v in (r.mean[m], *r.runs[m], *(r.mean[m] + k * (r.std[m] or 0) for k in (-1, 1)))]
         x = Scale(*span_of(mine, 0.06), x0, x0 + width) if size != NARROW else Scale(low, high, x0, x0 + width)
-        named = size == NARROW or i == 0
-        panels.append(_panel(rows, m, area, x, row_height, named))
+        panels.append(_panel(rows, m, area, x, row_height, "above" if size == NARROW else "beside" if i == 0 else ""))
     label = f"Test MAE in mph at {', '.join(map(str, minutes))} minutes: " + "; ".join(
         f"{r.name} {' / '.join(f'{r.mean[m]:.2f}' for m in minutes)}" for r in rows
     )
     return chart(size, block * (len(minutes) if size == NARROW else 1), label, *panels)
 
 
-def _panel(rows: Sequence[Row], minutes: int, area: Area, x: Scale, height: float, named: bool) -> Markup:
+def _panel(rows: Sequence[Row], minutes: int, area: Area, x: Scale, height: float, named: str) -> Markup:
     floor = area.y[0]
     ticks = x.ticks(5)
     parts = [el("line", class_="grid", x1=t.at, x2=t.at, y1=area.top, y2=floor) for t in ticks]
@@ -169,7 +168,11 @@ def _panel(rows: Sequence[Row], minutes: int, area: Area, x: Scale, height: floa
         class_ = "winner" if row.winner else "other"
         if named:
             name_class = "strong" if row.winner else None
-            parts.append(el("text", row.name, class_=name_class, x=area.left - 10, y=at + 4, text_anchor="end"))
+            if named == "beside":
+                parts.append(el("text", row.name, class_=name_class, x=area.left - 10, y=at + 4, text_anchor="end"))
+            else:
+                parts.append(el("text", row.name, class_=f"halo {name_class or ''}", x=area.left, y=at - 9))
+                at += 6
         mean = row.mean[minutes]
         if not math.isfinite(mean):
             continue

@@ -148,9 +148,10 @@ def curves(search: Search) -> Markup:
     lines = []
     for trial in _winner_last(search, drawn):
         shape, class_ = look(search, trial)
-        inside = [(x(e), y(v)) for e, v in trial.curve.items()]
-        end = inside[-1]
+        # What lies above the axis is not drawn along its upper end as if it were there.
+        inside = [(x(e), y(v) if v <= y.high else math.nan) for e, v in trial.curve.items()]
         kept = trial.curve[max(trial.curve)]
+        end = inside[-1][0], y(kept)
         lines.append(el("path", class_=f"curve {class_}", d=path(inside), data_t=trial.number))
         shape = "up" if kept > y.high else shape
         lines.append(mark(shape, *end, 3.4, class_, data_t=trial.number))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from kdsearch.results.page.markup import Markup, el, join
@@ -53,6 +55,8 @@ def sentences(search: Search) -> list[str]:
         f"had not used. On the test days its mean absolute error is {_figures(winner, minutes)} mph at "
         f"{_list([str(m) for m in minutes])} minutes ahead, with {winner.parameters or 0:,} parameters."
     )
+    if any(t.known for t in search.trials if t.number == search.winner):
+        out.append("Its hyperparameters were known before the search: no suggestion of the sampler did better.")
     out += [text for name in ("student_none", "student_kd", "traditional", "teacher") if (text := compared(rows, name))]
     simple = [r for r in rows if r.name in ("copy last", "ridge AR(12)")]
     if simple:
@@ -166,7 +170,7 @@ def what_was_run(search: Search) -> Markup:
     best = search.best
     if best is not None and best.get("command"):
         parts.append(el("p", "Command:"))
-        parts.append(el("pre", el("code", best["command"])))
+        parts.append(el("pre", el("code", _without_folders(str(best["command"])))))
     names = {
         "scheduler": "early stopping",
         "sampler": "sampler",
@@ -175,11 +179,15 @@ def what_was_run(search: Search) -> Markup:
         "reduction": "one in so many goes on",
         "seed": "seed",
         "fixed": "fixed hyperparameters",
-        "start": "network that is pruned",
         "recipe": "recipe",
         "cost": "cost of the front",
     }
     settings: list[tuple[str, object]] = []
+    pruning = {} if best is None else best.get("pruning", {})
+    if pruning:
+        settings.append(("network that is pruned", "base model" if pruning["start"] == "base" else pruning["start"]))
+        settings.append(("worth of a channel", {"kdis": "KDIS, Eq. (12)", "taylor": "Taylor"}[pruning["criterion"]]))
+        settings.append(("stages", short(pruning["stages"])))
     for key, name in names.items():
         value = search.setup.get(key)
         if isinstance(value, Mapping):
@@ -190,6 +198,20 @@ def what_was_run(search: Search) -> Markup:
     blocks = [("Settings", settings), *(_record(best) if best is not None else [("Fingerprints", marks)])]
     parts.append(el("div", *(el("div", el("h3", n), pairs(items)) for n, items in blocks if items), class_="grid2"))
     return join(parts)
+
+
+def _without_folders(command: str) -> str:
+    """A command whose absolute paths keep their last part only: the page may go where the folders are nobody's."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = command.split()
+    shown = []
+    for word in words:
+        name, sign, value = word.rpartition("=")
+        path = PurePath(value)
+        shown.append(f"{name}{sign}…/{path.name}" if path.is_absolute() else word)
+    return " ".join(word if "…" in word else shlex.quote(word) for word in shown)
 
 
 def _record(best: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, object]]]]:
