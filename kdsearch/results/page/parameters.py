@@ -56,7 +56,7 @@ def parallel(search: Search) -> Markup | None:
     shades = [("line", f"parallel r{i}", n) for i, n in enumerate(("best fifth", "", "middle", "", "worst fifth")) if n]
     winner = next((n for _, c, n in states_key(search) if c == "winner"), None)
     entries = [*([("line", "parallel winner", winner)] if winner else []), *shades]
-    told = "Each line is a trial. Where the dark lines meet an axis, that hyperparameter did well."
+    told = "Each line is a trial. Where the strong lines meet an axis, that hyperparameter did well."
     more = hint(
         "Drag along an axis to keep the trials that pass there, also in the other charts; click the axis to let go."
     )

@@ -85,10 +85,11 @@ def _log_values(low: float, high: float, most: int) -> list[float]:
 
 
 def _label(value: float, among: Sequence[float]) -> str:
-    largest = max((abs(v) for v in among), default=0.0)
-    if largest and (largest >= 1e6 or 0 < min((abs(v) for v in among if v), default=1.0) < 1e-4):
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e") if value else "0"
-    return f"{value:,.10g}".replace("-0", "0") if value == 0 else f"{round(value, 10):,.6g}"
+    sizes = [abs(v) for v in among if v]
+    if value and (max(sizes) >= 1e6 or min(sizes) < 1e-4):
+        mantissa, exponent = f"{value:.5e}".split("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return f"{round(value, 10) + 0.0:,.6g}"  # adding 0 makes of -0 a 0
 
 
 @dataclass(frozen=True)

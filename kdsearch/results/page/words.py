@@ -17,7 +17,7 @@ from kdsearch.results.page.scales import short
 from kdsearch.results.page.table import pairs
 from kdsearch.results.tables import LOSSES
 
-__all__ = ["compared", "facts", "sentences", "status", "title", "what_was_run"]
+__all__ = ["compared", "facts", "sentences", "status", "title", "what_was_run", "without_folders"]
 
 
 def title(search: Search) -> str:
@@ -170,7 +170,7 @@ def what_was_run(search: Search) -> Markup:
     best = search.best
     if best is not None and best.get("command"):
         parts.append(el("p", "Command:"))
-        parts.append(el("pre", el("code", _without_folders(str(best["command"])))))
+        parts.append(el("pre", el("code", without_folders(str(best["command"])))))
     names = {
         "scheduler": "early stopping",
         "sampler": "sampler",
@@ -200,7 +200,7 @@ def what_was_run(search: Search) -> Markup:
     return join(parts)
 
 
-def _without_folders(command: str) -> str:
+def without_folders(command: str) -> str:
     """A command whose absolute paths keep their last part only: the page may go where the folders are nobody's."""
     try:
         words = shlex.split(command)
