@@ -52,6 +52,12 @@ def _run(plan: Plan, settings: JobSettings) -> int:
     )
     for note in dataset.notes:
         say(f"note: {note}")
+    warm = plan.search.warm
+    if warm is not None:
+        prior = f", {len(warm.prior)} trials as a prior" if warm.prior else ""
+        say(f"warm start from {warm.source}: {len(warm.points)} first points{prior}")
+    for note in plan.warm_notes:
+        say(f"warm start: {note}")
     try:
         prepared = prepare(plan, settings.bank_memory, say)
     except KeyboardInterrupt:

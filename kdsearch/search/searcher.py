@@ -17,6 +17,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, Ra
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
+from kdsearch.search.prior import WithPrior
 from kdsearch.search.report import Report
 from kdsearch.search.space import Parameter, Space
 from kdsearch.search.stopped import WithStopped
@@ -59,6 +60,7 @@ class StudySearcher(Searcher):
         wanted: trials to hand out.
         cut_off: RUNNING trials to carry on, under their own numbers.
         on_end: told of each trial that ends.
+        prior: trials of another search for TPE, see :class:`kdsearch.search.prior.WithPrior`.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class StudySearcher(Searcher):
         wanted: int,
         cut_off: Sequence[FrozenTrial],
         on_end: OnEnd,
+        prior: Sequence[tuple[Mapping[str, Any], float]] = (),
     ) -> None:
         super().__init__(metric="score", mode="min")
         self.study = study
@@ -78,7 +81,7 @@ class StudySearcher(Searcher):
         self._space, self._sampler, self._seed, self._epochs = space, sampler, seed, epochs
         self._wanted, self._given = wanted, 0
         self._cut_off = list(cut_off)
-        self._on_end = on_end
+        self._on_end, self._prior = on_end, list(prior)
         self._live: dict[str, optuna.Trial] = {}
         self._reports: dict[str, Report] = {}
         self._told: dict[str, set[int]] = {}
@@ -93,7 +96,8 @@ class StudySearcher(Searcher):
             # Seeded by the number of trials, so that a suggestion depends on the study and not on how often the
             # search was interrupted; one seed for all would repeat the first draws after each resume.
             count = len(self.study.get_trials(deepcopy=False))
-            self.study.sampler = make_sampler(self._sampler, _mixed(self._seed, count))
+            sampler = make_sampler(self._sampler, _mixed(self._seed, count))
+            self.study.sampler = WithPrior(sampler, self._prior) if self._prior else sampler
         frozen = self._cut_off.pop(0) if self._cut_off else None
         trial = optuna.Trial(self.study, frozen._trial_id) if frozen else self.study.ask()
         params = {p.name: _suggest(trial, p) for p in self._space.parameters}
@@ -104,6 +108,12 @@ class StudySearcher(Searcher):
         self._live[trial_id] = trial
         self._told[trial_id] = set(progress(frozen)) if frozen else set()
         return {"number": trial.number, "params": self._space.full(params), "seed": self._seed}
+
+    def runs_in(self, trial_id: str, worker: int) -> None:
+        """Keep which worker a trial runs in; one that goes on elsewhere counts there."""
+        trial = self._live.get(trial_id)
+        if trial is not None and trial.user_attrs.get("worker") != worker:
+            trial.set_user_attr("worker", worker)
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Report the best score so far under the epoch; an epoch repeated after a crash is not reported again."""
