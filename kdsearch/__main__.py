@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "train one network, also from a search's best.json",
     "export": "print the tables of finished searches",
     "report": "write a search as one HTML page",
+    "compare": "put searches side by side",
 }
 
 
