@@ -77,7 +77,8 @@ def _log_values(low: float, high: float, most: int) -> list[float]:
     for mantissas in ((1,), (1, 3), (1, 2, 5)):
         values = [m * 10.0**k for k in decades for m in mantissas]
         fitting = [v for v in values if low * (1 - _NEAR) <= v <= high * (1 + _NEAR)]
-        if found and len(fitting) > most:
+        if len(fitting) > most:
+            found = found or fitting[:: math.ceil(len(fitting) / most)]
             break
         found = fitting
     # Within less than a factor of two there may be none: then linear values serve.
