@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdsearch import command
+from kdsearch.errors import UserError
 
 __all__ = ["main", "parser"]
 
@@ -19,7 +20,7 @@ def parser() -> command.Parser:
         "days. Unfinished ones count with what they have.",
         "Example: python -m kdsearch.compare runs/pemsd7-stcd runs/pemsd7-ord --format md",
     )
-    p.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folder of a search")
+    p.add_argument("folders", nargs="*", type=Path, metavar="DIR", help="folder of a search")
     p.add_argument("--format", choices=("text", "md", "csv"), default="text", help="csv has a row a search")
     p.add_argument("--file", type=Path, metavar="PATH", help="write there, not to the terminal")
     return p
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         UserError: a folder holds no search, or a file is damaged or cannot be written.
     """
     args = parser().parse_args(argv)
+    if not args.folders:
+        raise UserError("name the folders of the searches to compare")
     from kdsearch.results.compare import compare
 
     text, notes = compare(args.folders, args.format)

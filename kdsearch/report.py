@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdsearch import command
+from kdsearch.errors import UserError
 
 __all__ = ["main", "parser"]
 
@@ -19,7 +20,7 @@ def parser() -> command.Parser:
         "has not finished gets a page of what there is so far.",
         "Example: python -m kdsearch.report --output runs/demo-stcd --sensors 3,17",
     )
-    p.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of a search")
+    p.add_argument("--output", type=Path, metavar="DIR", help="folder of a search")
     p.add_argument("--file", type=Path, metavar="PATH", help="page to write (default: report.html in that folder)")
     p.add_argument("--dataset", metavar="NAME|FILE", help="of the search (default: the one it names, if it is known)")
     p.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie")
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         UserError: no search there, its dataset is not the one that was given, or the page cannot be written.
     """
     args = parser().parse_args(argv)
+    if args.output is None:
+        raise UserError("name the folder of a search (--output DIR)")
     from kdsearch.results.page.document import write_report
 
     written = write_report(args.output, args.dataset, args.data_dir, args.file, args.sensors)

@@ -43,7 +43,7 @@ def plain_table(
         body.append(el("tr", *cells, class_="marked" if marked is not None and first == marked else None))
     return el(
         "table",
-        el("caption", caption),
+        el("caption", el("span", caption)),
         el("thead", head),
         el("tbody", *body),
         class_="sortable" if sortable else None,
@@ -75,7 +75,7 @@ def result_table(table: Table, marked: Sequence[int] = ()) -> Markup:
         body.append(
             el("tr", first, *(el("td", Markup(c)) for c in cells[1:]), class_="marked" if place in marked else None)
         )
-    caption = el("caption", f"{table.title}: {table.dataset}")
+    caption = el("caption", el("span", f"{table.title}: {table.dataset}"))
     return el("div", el("table", caption, el("thead", head), el("tbody", *body)), class_="scroll", tabindex=0)
 
 
