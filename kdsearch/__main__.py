@@ -17,6 +17,8 @@ COMMANDS = {
     "tune": "search the hyperparameters of a distillation loss",
     "train": "train one network, also from a search's best.json",
     "export": "print the tables of finished searches",
+    "report": "write a search as one HTML page",
+    "compare": "put searches side by side",
 }
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "duration",
     "fraction_or_auto",
     "non_negative_int",
+    "numbers",
     "percent",
     "positive_int",
     "program",
@@ -141,6 +142,15 @@ def positive_int(text: str) -> int:
 def non_negative_int(text: str) -> int:
     """A whole number of at least 0."""
     return _whole(text, least=0, wanted="a whole number of at least 0")
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers of at least 0 with commas between, such as ``3,17``; each counts once."""
+    return tuple(
+        dict.fromkeys(
+            _whole(part, least=0, wanted="numbers with commas between, such as 3,17") for part in text.split(",")
+        )
+    )
 
 
 def count_or_auto(text: str) -> int | Literal["auto"]:

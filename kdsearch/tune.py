@@ -17,6 +17,7 @@ examples:
   python -m kdsearch.tune --dataset pemsd7 --loss ord --set batch_size=50 --confirm 5x5
   python -m kdsearch.tune --dataset pemsd7 --loss stcd --prune 97   a row of Table 3: prune the teacher by 97%
   python -m kdsearch.tune --objective pareto --start base        the front of error and size, on the demo
+  python -m kdsearch.tune --dataset pemsd8 --warm-start runs/pemsd7-stcd   begin with what was best elsewhere
   python -m kdsearch.tune --dataset pemsd7 --resume              carry on with runs/pemsd7-stcd
 """
 
@@ -100,6 +101,13 @@ def parser() -> command.Parser:
         type=command.confirm,
         metavar="KxS",
         help="retrain the K best at full length with S seeds each (default: the space's)",
+    )
+
+    warm = p.add_argument_group("what another search knows")
+    warm.add_argument("--warm-start", type=Path, metavar="DIR", help="folder of a search whose best points come first")
+    warm.add_argument("--warm-points", type=command.positive_int, default=5, metavar="N", help="most of them")
+    warm.add_argument(
+        "--warm-prior", action="store_true", help="the sampler (tpe) also learns from the order of its trials"
     )
 
     where = p.add_argument_group("on what")

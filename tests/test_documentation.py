@@ -28,7 +28,7 @@ DOCUMENTS = [
     "experiments/best/README.md",
     "search_spaces/README.md",
 ]
-COMMANDS = ("tune", "train", "export")
+COMMANDS = ("tune", "train", "export", "report", "compare")
 EXPERIMENTS = (
     "experiments.picture",
     "experiments.reproduce",
@@ -205,14 +205,20 @@ def test_losses_are_all_described():
     assert told == {name: {h.name for h in losses.hyperparameters(name)} for name in losses.names()}
 
 
-def test_columns_of_the_trial_table_are_all_described():
-    import optuna
+def test_columns_of_the_trial_table_are_described_and_no_others(tmp_path):
+    import pandas as pd
 
-    from kdsearch.search.record import trials_frame
+    from kdsearch.search.record import TABLE
+    from tests.results.searches import SPACE, make_search
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    told = {span for row in rows(section("README.md", "## What you get")) for span in spans(row[0])}
-    assert set(trials_frame(optuna.create_study()).columns) <= told
+    told = section("README.md", "## What you get")
+    told = {span for row in rows(told[told.index("| column |") :]) for span in spans(row[0])}
+    make_search(tmp_path, costs=True)
+    columns = set(pd.read_parquet(tmp_path / TABLE).columns)
+    assert {f"params.{name}" for name in SPACE} <= columns
+    figures = {name for name in columns if name.startswith("val_")}
+    assert figures == {f"val_{m}_{minutes}" for m in ("mae", "rmse", "mape") for minutes in (15, 30, 45)}
+    assert told == {name for name in columns if not name.startswith(("val_", "params."))} | {"params.*", "val_*"}
 
 
 def test_the_declared_sensors_load(tmp_path):

@@ -59,6 +59,8 @@ class Dataset:
         n_his: steps a forecast sees.
         n_pred: steps it looks ahead.
         notes: sentences for the user, such as what was dropped while reading.
+        distances: float64 ``[N, N]`` in metres, symmetric, infinite where none is known; None where the graph was given
+            as weights. No network sees them: they tell where a sensor lies on a map.
 
     Raises:
         UserError: the parts do not fit together, there are fewer days than the split names, or a sensor has no
@@ -73,6 +75,7 @@ class Dataset:
     n_his: int = 12
     n_pred: int = 9
     notes: tuple[str, ...] = ()
+    distances: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.speeds.ndim != 3:

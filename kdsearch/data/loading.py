@@ -91,7 +91,7 @@ def assemble(declaration: Declaration, speeds_file: Path, graph_file: Path) -> D
         readings[readings == 0] = np.nan
     _refuse_other_quantity(readings, speeds_file, d)
     days = _whole_days(readings, speeds_file, d, notes)
-    weights = _weights(d, graph_file, days.shape[2])
+    weights, distances = _graph(d, graph_file, days.shape[2])
     if len(days) > d.split.total:
         spare = len(days) - d.split.total
         notes.append(f"{d.name}: the last {spare} of {len(days)} days are in no part of the split and left out")
@@ -103,6 +103,7 @@ def assemble(declaration: Declaration, speeds_file: Path, graph_file: Path) -> D
         split=d.split,
         space=d.space,
         notes=tuple(notes),
+        distances=distances,
     )
 
 
@@ -135,7 +136,8 @@ def _whole_days(readings: NDArray[np.float64], path: Path, d: Declaration, notes
     return rest[: len(rest) - tail].reshape(-1, steps, readings.shape[1])
 
 
-def _weights(d: Declaration, path: Path, n_nodes: int) -> NDArray[np.float64]:
+def _graph(d: Declaration, path: Path, n_nodes: int) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Weights, and the distances in metres that they were made from; None where the file holds weights."""
     if d.graph.format == "edges":
         distances = graph.distances_from_edges(readers.read_edges(path, n_nodes), n_nodes)
     else:
@@ -146,7 +148,7 @@ def _weights(d: Declaration, path: Path, n_nodes: int) -> NDArray[np.float64]:
                 "in the same order"
             )
         if d.graph.format == "weights":
-            return _given_weights(matrix, d.graph.symmetrise, path)
+            return _given_weights(matrix, d.graph.symmetrise, path), None
         apart = ~np.eye(n_nodes, dtype=bool)
         if n_nodes > 2 and (matrix[apart] == 0).mean() > 0.5:
             raise UserError(
@@ -154,7 +156,8 @@ def _weights(d: Declaration, path: Path, n_nodes: int) -> NDArray[np.float64]:
                 'empty (or inf), or, if these are weights and not distances, say graph.format = "weights"'
             )
         distances = graph.symmetric_distances(matrix, d.graph.symmetrise, str(path))
-    return graph.gaussian_kernel(distances * graph.METRES[d.graph.unit], d.graph.sigma2, d.graph.epsilon)
+    metres = distances * graph.METRES[d.graph.unit]
+    return graph.gaussian_kernel(metres, d.graph.sigma2, d.graph.epsilon), metres
 
 
 def _given_weights(matrix: NDArray[np.float64], symmetrise: bool, path: Path) -> NDArray[np.float64]:

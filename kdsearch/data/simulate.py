@@ -61,6 +61,7 @@ def demo() -> Dataset:
         weights=graph.gaussian_kernel(made.distances),
         split=Split(10, 2, 2),
         space="demo",
+        distances=made.distances,
     )
 
 

@@ -15,6 +15,7 @@ from kdsearch.distillation.sampled import Sampling
 from kdsearch.errors import UserError
 from kdsearch.job import bank as banks
 from kdsearch.job import pruning as prunings
+from kdsearch.job import warm as warm_starts
 from kdsearch.job.settings import JobSettings
 from kdsearch.models.stgcn import CHANNELS, TEACHER
 from kdsearch.pruning.settings import PruneSettings
@@ -44,6 +45,7 @@ class Plan:
         cost: what a front weighs against the score; None for a search of the score alone.
         sampling: which node pairs the bank holds; None for all.
         recipe: how networks are trained.
+        warm_notes: a line on each value of a warm start that had to change.
     """
 
     dataset: Dataset
@@ -59,6 +61,7 @@ class Plan:
     cost: str | None = None
     sampling: Sampling | None = None
     recipe: str = PAPER
+    warm_notes: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> list[int]:
@@ -99,6 +102,7 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         UserError: one sentence.
     """
     losses.get(settings.loss)
+    warm_starts.check(settings)
     pruning = prunings.template(settings)
     if settings.space is not None:
         _space(settings.space, settings)
@@ -174,8 +178,11 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
             identity["cost"] = plan.cost
         if search:
             grace = max(grace, prunings.grace(dataset, space, pruning, plan.start, student))
+    warm, notes = warm_starts.choose(settings, space, output) if search else (None, ())
+    plan.warm_notes = notes
     plan.search = replace(
         limits,
+        warm=warm,
         trials=settings.trials or defaults.trials,
         epochs=student.epochs,
         grace=grace,

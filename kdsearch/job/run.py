@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kdsearch.job.plan import Plan, check
@@ -51,6 +52,12 @@ def _run(plan: Plan, settings: JobSettings) -> int:
     )
     for note in dataset.notes:
         say(f"note: {note}")
+    warm = plan.search.warm
+    if warm is not None:
+        prior = f", {len(warm.prior)} trials as a prior" if warm.prior else ""
+        say(f"warm start from {warm.source}: {len(warm.points)} first points{prior}")
+    for note in plan.warm_notes:
+        say(f"warm start: {note}")
     try:
         prepared = prepare(plan, settings.bank_memory, say)
     except KeyboardInterrupt:
@@ -76,8 +83,24 @@ def _run(plan: Plan, settings: JobSettings) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; carry on with: {_resume(settings.command)}", file=sys.stderr)
         return _INTERRUPTED
-    _print_result(plan, document)
+    _print_result(plan, document, _report(plan, say))
     return 0
+
+
+def _report(plan: Plan, say: Callable[[str], None]) -> bool:
+    """Write the page; all results are kept by now, so whatever goes wrong with it is a warning."""
+    again = f"write it with: python -m kdsearch.report --output {shlex.quote(str(plan.search.output))}"
+    try:
+        from kdsearch.results.page.document import write_report
+
+        write_report(plan.search.output, plan.dataset)
+    except KeyboardInterrupt:
+        say(f"warning: interrupted while report.html was written; {again}")
+        return False
+    except Exception as error:
+        say(f"warning: report.html could not be written ({type(error).__name__}: {error}); {again}")
+        return False
+    return True
 
 
 def _best_before(plan: Plan) -> tuple[float, int] | None:
@@ -100,7 +123,7 @@ def _resume(command: str) -> str:
     return command if "--resume" in command.split() else f"{command} --resume"
 
 
-def _print_result(plan: Plan, document: Mapping[str, Any]) -> None:
+def _print_result(plan: Plan, document: Mapping[str, Any], reported: bool) -> None:
     from kdsearch.results.formats import render
     from kdsearch.results.front import read_front
     from kdsearch.results.result import Result
@@ -112,5 +135,6 @@ def _print_result(plan: Plan, document: Mapping[str, Any]) -> None:
     else:
         result = Result.read(document, "best.json")
         print(render([*best([result]), *comparison([result])], "md"))
-    files = "best.json, " if plan.cost is None else "front.json, best.json, "
+    files = "report.html, " if reported else ""
+    files += "best.json, " if plan.cost is None else "front.json, best.json, "
     print(f"everything is in {plan.search.output}: {files}trials.parquet, study.journal, tensorboard/, checkpoints/")

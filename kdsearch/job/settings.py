@@ -47,6 +47,9 @@ class JobSettings:
         resume: carry on with what is there.
         store: of best configurations.
         quiet: print warnings and the result only.
+        warm_start: folder of another search, see :mod:`kdsearch.search.warm`; its best points come first.
+        warm_points: most of them.
+        warm_prior: whether the sampler learns from its trials too.
         command: the command line, for the record.
     """
 
@@ -83,4 +86,7 @@ class JobSettings:
     resume: bool = False
     store: Path | None = None
     quiet: bool = False
+    warm_start: Path | None = None
+    warm_points: int = 5
+    warm_prior: bool = False
     command: str = ""

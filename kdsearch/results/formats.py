@@ -24,6 +24,7 @@ __all__ = [
     "escape_tex",
     "render",
     "scientific",
+    "shown",
     "whole",
 ]
 
@@ -242,6 +243,18 @@ def _tex(tables: Sequence[Table]) -> str:
 
 def _tex_cell(cell: Cell, column: Column) -> str:
     return cell.tex if isinstance(cell, Label) else _shown(cell, column, _TEX_STYLE)
+
+
+def shown(cell: Cell, column: Column, plus_minus: str, text: Callable[[str], str]) -> str:
+    """A cell as a reader sees it, without bold type.
+
+    Args:
+        cell: of a table.
+        column: which it stands in.
+        plus_minus: between a mean and its deviation.
+        text: makes a text fit for where it is shown.
+    """
+    return _shown(cell, column, _Style(plus_minus, text, str))
 
 
 def _shown(cell: Cell, column: Column, style: _Style) -> str:

@@ -41,6 +41,7 @@ class Events:
         self._searcher: StudySearcher | None = None
         self._last_epoch: dict[int, int] = {}
         self._actors: dict[str, Any] = {}
+        self._workers: dict[Any, int] = {}
 
     def begin(
         self, searcher: StudySearcher, wanted: int, finished: int, concurrency: int, cut_off: Iterable[FrozenTrial]
@@ -64,6 +65,9 @@ class Events:
         """A trial has an actor: hand it the state to go on from."""
         number, actor = trial.config["number"], trial.temporary_state.ray_actor
         self._actors[trial.trial_id] = actor
+        if self._searcher is not None:
+            # An actor is used for one trial after another; workers are counted as they appear.
+            self._searcher.runs_in(trial.trial_id, self._workers.setdefault(actor._actor_id, len(self._workers)))
         state = self.checkpoints.read(number)
         if state is not None:
             actor.resume.remote(state)  # calls of one actor run in order, so before the first epoch

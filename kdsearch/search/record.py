@@ -80,7 +80,7 @@ def ranked(study: optuna.Study, fixed: Mapping[str, Any] | None = None) -> list[
 
 
 def trials_frame(study: optuna.Study, fixed: Mapping[str, Any] | None = None) -> pd.DataFrame:
-    """A row a trial: number, state, score, epochs, best_epoch, seconds, seed, started, params.*, val_*, error."""
+    """A row a trial; the columns are described in the README."""
     rows = [_row(t, fixed or {}) for t in study.get_trials(deepcopy=False) if t.state is not TrialState.WAITING]
     frame = pd.DataFrame(rows, columns=None if rows else list(_COLUMNS))
     for name, kind in _COLUMNS.items():
@@ -97,6 +97,7 @@ _COLUMNS: dict[str, Any] = {
     "seconds": "float64",
     "seed": "Int64",
     "started": "datetime64[us, UTC]",
+    "worker": "Int64",
     "error": "object",
 }
 
@@ -114,6 +115,7 @@ def _row(trial: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": ended.get("seconds", math.nan),
         "seed": trial.user_attrs.get("seed"),
         "started": None if trial.datetime_start is None else trial.datetime_start.astimezone(UTC),
+        "worker": trial.user_attrs.get("worker"),
         "error": ended.get("error"),
         **({"cost": ended["cost"]} if ended.get("cost") is not None else {}),
         **{f"params.{name}": value for name, value in {**trial.params, **fixed}.items()},

@@ -126,7 +126,8 @@ class _Run:
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self.cut_off = _fit_to_go_on(study, running, self.missing)
         self.missing = max(0, settings.trials - len(study.get_trials(deepcopy=False, states=studies.FINISHED)))
-        studies.enqueue(study, space.known[: settings.trials])
+        first = [*(settings.warm.points if settings.warm is not None else ()), *space.known]
+        studies.enqueue(study, first[: settings.trials])
         self.checkpoints = Checkpoints(output / ".trials")
         self.checkpoints.keep_only({t.number for t in self.cut_off})
         self.table = TrialTable(study, output / TABLE, space.fixed)
@@ -155,6 +156,7 @@ class _Run:
             self.cut_off,
             self.events.on_end,
             stops_early=settings.scheduler != "none",
+            prior=settings.warm.prior if settings.warm is not None else (),
         )
         known = self.study.get_trials(deepcopy=False, states=(*studies.FINISHED, *{t.state for t in self.cut_off}))
         scheduler: Any

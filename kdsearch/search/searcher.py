@@ -17,6 +17,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, Ra
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
+from kdsearch.search.prior import WithPrior
 from kdsearch.search.report import Report
 from kdsearch.search.space import Parameter, Space
 from kdsearch.search.stopped import WithStopped
@@ -64,6 +65,7 @@ class StudySearcher(Searcher):
         cut_off: RUNNING trials to carry on, under their own numbers.
         on_end: told of each trial that ends.
         stops_early: whether bad trials are stopped, so that a share of random ones is cheap.
+        prior: trials of another search for TPE, see :class:`kdsearch.search.prior.WithPrior`.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class StudySearcher(Searcher):
         cut_off: Sequence[FrozenTrial],
         on_end: OnEnd,
         stops_early: bool = False,
+        prior: Sequence[tuple[Mapping[str, Any], float]] = (),
     ) -> None:
         super().__init__(metric="score", mode="min")
         self._explores = stops_early and sampler in _MODELS
@@ -85,7 +88,7 @@ class StudySearcher(Searcher):
         self._space, self._sampler, self._seed, self._epochs = space, sampler, seed, epochs
         self._wanted, self._given = wanted, 0
         self._cut_off = list(cut_off)
-        self._on_end = on_end
+        self._on_end, self._prior = on_end, list(prior)
         self._live: dict[str, optuna.Trial] = {}
         self._reports: dict[str, Report] = {}
         self._told: dict[str, set[int]] = {}
@@ -101,7 +104,8 @@ class StudySearcher(Searcher):
             # search was interrupted; one seed for all would repeat the first draws after each resume.
             count = len(self.study.get_trials(deepcopy=False))
             explores = self._explores and count % _RANDOM_EVERY == _RANDOM_EVERY - 1
-            self.study.sampler = make_sampler("random" if explores else self._sampler, _mixed(self._seed, count))
+            sampler = make_sampler("random" if explores else self._sampler, _mixed(self._seed, count))
+            self.study.sampler = WithPrior(sampler, self._prior) if self._prior and not explores else sampler
         frozen = self._cut_off.pop(0) if self._cut_off else None
         trial = optuna.Trial(self.study, frozen._trial_id) if frozen else self.study.ask()
         params = {p.name: _suggest(trial, p) for p in self._space.parameters}
@@ -112,6 +116,12 @@ class StudySearcher(Searcher):
         self._live[trial_id] = trial
         self._told[trial_id] = set(progress(frozen)) if frozen else set()
         return {"number": trial.number, "params": self._space.full(params), "seed": self._seed}
+
+    def runs_in(self, trial_id: str, worker: int) -> None:
+        """Keep which worker a trial runs in; one that goes on elsewhere counts there."""
+        trial = self._live.get(trial_id)
+        if trial is not None and trial.user_attrs.get("worker") != worker:
+            trial.set_user_attr("worker", worker)
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Report the best score so far under the epoch; an epoch repeated after a crash is not reported again."""

@@ -13,6 +13,7 @@ from kdsearch.errors import UserError
 from kdsearch.search.choices import check_sampler, check_scheduler
 from kdsearch.search.interrupt import Reason
 from kdsearch.search.space import Space
+from kdsearch.search.warm import WarmStart
 
 if TYPE_CHECKING:
     from kdsearch.search.record import Ranked
@@ -42,6 +43,7 @@ class SearchSettings:
         resume: carry on with the study in ``output``.
         address: of a Ray cluster; None starts Ray here.
         identity: whatever else makes two searches the same (dataset, fingerprints); compared on resume.
+        warm: what was taken of another search.
         checkpoint_every_s: least time between two states of a trial.
     """
 
@@ -62,6 +64,7 @@ class SearchSettings:
     resume: bool = False
     address: str | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
+    warm: WarmStart | None = None
     checkpoint_every_s: float = 2.0
 
     def setup(self, space: Space) -> dict[str, Any]:
@@ -79,6 +82,8 @@ class SearchSettings:
             "grace": min(self.grace, self.epochs),
             "reduction": self.reduction,
             **({"objectives": self.objectives} if self.objectives > 1 else {}),
+            # Whole, so that a search can be resumed when the other one is gone or has gone on.
+            **({"warm_start": self.warm.plain()} if self.warm is not None else {}),
         }
 
 

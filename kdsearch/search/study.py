@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,10 @@ def open_study(output: Path, setup: Mapping[str, Any], resume: bool, objectives:
         study = optuna.load_study(storage=storage, study_name=STUDY)
     except KeyError:  # nothing there, or killed before its first record
         study = optuna.create_study(storage=storage, study_name=STUDY, directions=["minimize"] * objectives)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # What optuna-dashboard writes along its axes.
+            study.set_metric_names(["validation MAE (mph)", str(setup.get("cost", "cost"))][:objectives])
     before = study.user_attrs.get(_SETUP)
     if before is None:
         study.set_user_attr(_SETUP, setup)

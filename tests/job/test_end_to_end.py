@@ -71,6 +71,32 @@ def test_it_ends_well(search):
         assert said in search.process.stdout
 
 
+def test_it_leaves_a_page_of_itself(search):
+    text = (search.output / "report.html").read_text(encoding="utf-8")
+    assert "report.html, best.json" in search.process.stdout
+    for part in ("finished", "Errors on the test days", "Timeline", "Map of the sensors", "--teacher-run-length 268"):
+        assert part in text
+    assert "The search did not record its workers" not in text
+    assert str(search.folder) not in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_another_search_begins_with_its_winner(search):
+    arguments = [a.replace("/out", "/warm") for a in search.arguments]
+    process = call("tune", *arguments, "--warm-start", str(search.output), "--trials", "1", "--set", "alpha1=0.3")
+    assert process.returncode == 0, process.stderr
+    assert "warm start from out: 2 first points" in process.stdout
+    trial = pd.read_parquet(search.folder / "warm" / "trials.parquet").iloc[0]
+    winner = search.best["params"]
+    assert trial["params.alpha1"] == 0.3
+    assert {n: trial[f"params.{n}"] for n in winner if n != "alpha1"} == {
+        n: v for n, v in winner.items() if n != "alpha1"
+    }
+    beside = call("compare", str(search.output), str(search.folder / "warm"))
+    assert beside.returncode == 0
+    assert beside.stdout.split()[:2] == ["out", "warm"]
+
+
 def test_best_json_says_all(search):
     best = search.best
     assert (best["schema"], best["dataset"], best["loss"], best["prune"]) == (1, "demo", "stcd", None)

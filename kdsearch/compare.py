@@ -1,0 +1,53 @@
+"""``python -m kdsearch.compare``: searches side by side."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdsearch import command
+from kdsearch.errors import UserError
+
+__all__ = ["main", "parser"]
+
+
+def parser() -> command.Parser:
+    """The command's arguments."""
+    p = command.Parser(
+        command.program("compare"),
+        "Put searches side by side: what they searched and for how long, what was best, and its errors on the test "
+        "days. Unfinished ones count with what they have.",
+        "Example: python -m kdsearch.compare runs/pemsd7-stcd runs/pemsd7-ord --format md",
+    )
+    p.add_argument("folders", nargs="*", type=Path, metavar="DIR", help="folder of a search")
+    p.add_argument("--format", choices=("text", "md", "csv"), default="text", help="csv has a row a search")
+    p.add_argument("--file", type=Path, metavar="PATH", help="write there, not to the terminal")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the searches, print them.
+
+    Raises:
+        UserError: a folder holds no search, or a file is damaged or cannot be written.
+    """
+    args = parser().parse_args(argv)
+    if not args.folders:
+        raise UserError("name the folders of the searches to compare")
+    from kdsearch.results.compare import compare
+
+    text, notes = compare(args.folders, args.format)
+    if args.file is None:
+        sys.stdout.write(text)
+    else:
+        from kdsearch.results.files import write_text
+
+        write_text(args.file, text)
+    for note in notes:
+        print(f"kdsearch: note: {note}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))

@@ -1,0 +1,56 @@
+"""``python -m kdsearch.report``: a search as one HTML page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdsearch import command
+from kdsearch.errors import UserError
+
+__all__ = ["main", "parser"]
+
+
+def parser() -> command.Parser:
+    """The command's arguments."""
+    p = command.Parser(
+        command.program("report"),
+        "Write a search as one HTML page that needs no network: summary, charts, tables, forecasts, map. A search that "
+        "has not finished gets a page of what there is so far.",
+        "Example: python -m kdsearch.report --output runs/demo-stcd --sensors 3,17",
+    )
+    p.add_argument("--output", type=Path, metavar="DIR", help="folder of a search")
+    p.add_argument("--file", type=Path, metavar="PATH", help="page to write (default: report.html in that folder)")
+    p.add_argument("--dataset", metavar="NAME|FILE", help="of the search (default: the one it names, if it is known)")
+    p.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie")
+    p.add_argument(
+        "--sensors",
+        type=command.numbers,
+        default=(),
+        metavar="N,N,...",
+        help="whose forecasts are shown, counted from 0 (default: some that are worth a look)",
+    )
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the search, write the page.
+
+    Raises:
+        UserError: no search there, its dataset is not the one that was given, or the page cannot be written.
+    """
+    args = parser().parse_args(argv)
+    if args.output is None:
+        raise UserError("name the folder of a search (--output DIR)")
+    from kdsearch.results.page.document import write_report
+
+    written = write_report(args.output, args.dataset, args.data_dir, args.file, args.sensors)
+    if written.lacks:
+        print(f"kdsearch: note: {written.lacks}", file=sys.stderr)
+    print(f"written to {written.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))

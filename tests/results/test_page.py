@@ -1,0 +1,457 @@
+"""The page about a search: what it says, that it is whole and safe, and that its numbers are right."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdsearch.errors import UserError
+from kdsearch.models.stgcn import STUDENT
+from kdsearch.results.page import parameters, trials, words
+from kdsearch.results.page.document import Written, page_of, write_report
+from kdsearch.results.page.forecasts import forecasts_of
+from kdsearch.results.page.layout import place
+from kdsearch.results.page.markup import Markup, el, escape
+from kdsearch.results.page.outcome import Row, half_interval
+from kdsearch.results.page.reading import Search, Trial, read_search
+from kdsearch.results.page.scales import Categories, Scale
+from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
+from kdsearch.training.evaluate import evaluate
+from kdsearch.training.network import new_network
+from tests.results.searches import SPACE, make_search, per_seed, score_of, write_document
+
+NASTY = """<script>alert("x")</script><img src=x onerror='y'>&"""
+VOID = {"meta", "br", "input", "link"}
+
+
+class Page(HTMLParser):
+    """A page taken apart: which elements it has, and whether each is closed where it should be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text += f" {data}"
+
+    def all(self, tag: str, class_: str = "") -> list[dict[str, str | None]]:
+        return [a for t, a in self.elements if t == tag and class_ in ["", *(a.get("class") or "").split()]]
+
+
+def test_a_finished_search_from_end_to_end(tmp_path, make_document, demo):
+    make_search(tmp_path)
+    winner = read_search(tmp_path).winner
+    document = make_document(
+        dataset="demo",
+        per_seed=per_seed(),
+        confirmed=[{"trial": winner, "params": {}, "score": {"mean": 2.9, "std": 0.02}}],
+        params={"batch_size": 25, "learning_rate": 0.002, "alpha1": 0.2},
+        warnings=["the teacher is weak"],
+    )
+    write_document(tmp_path, document)
+    save_network(tmp_path, demo)
+    written = write_report(tmp_path, demo)
+    assert written == Written(tmp_path / "report.html", None)
+    text = written.path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert_whole(page, text)
+    sections = [a["id"] for a in page.all("section")]
+    assert sections == ["summary", "best", "results", "search", "parameters", "forecasts", "run"]
+    for title in (
+        "History of the search",
+        "Learning curves",
+        "Rungs of ASHA",
+        "Importance",
+        "Timeline",
+        "Hyperparameters and score",
+        "Score by hyperparameter",
+        "Errors on the test days",
+        "Forecasts against measurement",
+        "Map of the sensors",
+    ):
+        assert f"<h3>{title}</h3>" in text
+    assert f"trial {winner}" in page.text
+    assert "the teacher is weak" in page.text
+    assert "python -m kdsearch.tune" in page.text
+    # Each scored trial in every chart of trials, each sensor on both maps.
+    scored = read_search(tmp_path).scored
+    marks = Counter(a["data-t"] for _, a in page.elements if a.get("data-t"))
+    assert {int(t) for t in marks} == {t.number for t in read_search(tmp_path).trials}
+    charts = 1 + 1 + 2 + 2 + len(SPACE)  # history, curve and its end, timeline twice, parallel twice, slices
+    assert all(marks[str(t.number)] >= charts for t in scored)
+    assert Counter(a["data-s"] for _, a in page.elements if a.get("data-s")) == {str(i): 2 for i in range(30)}
+
+
+def save_network(folder: Path, dataset: Any) -> Any:
+    """An untrained student as the winner's checkpoint."""
+    network = new_network(dataset, STUDENT, seed=3)
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    checkpoint = Checkpoint(STUDENT, weights, dataset.name, dataset.fingerprint, 1, {}, 0.0)
+    save_checkpoint(folder / "checkpoints" / "best.pt", checkpoint)
+    return network.eval()
+
+
+def assert_whole(page: Page, text: str) -> None:
+    """One file that asks nobody for anything, whose links lead somewhere and whose drawings have names."""
+    assert not re.search(r"https?://|//[a-z]+\.", text)
+    assert not [a for _, a in page.elements if "src" in a or a.get("rel")]
+    ids = Counter(a["id"] for _, a in page.elements if a.get("id"))
+    assert set(ids.values()) == {1}
+    links = [a["href"] for a in page.all("a")]
+    assert links
+    assert {link for link in links if link} == {f"#{i}" for i in ids if f"#{i}" in links}
+    assert all(link and link.startswith("#") for link in links)
+    for drawing in page.all("svg", "chart"):
+        assert drawing["aria-label"]
+        assert re.fullmatch(r"0 0 [\d.]+ [\d.]+", str(drawing["viewbox"]))
+    assert not re.search(r'(?:cx|cy|x|y|x1|x2|y1|y2|d|points)="[^"]*(?:nan|inf|None)', text)
+    assert len(page.all("table")) == text.count("<caption>")
+    assert "/tmp/" not in text
+    assert len(text) < 600_000
+
+
+def test_numbers_on_the_page_are_those_of_the_search(tmp_path, make_document):
+    make_search(tmp_path)
+    search = read_search(tmp_path)
+    best = min((t for t in search.scored if t.state != "FAIL"), key=lambda t: t.score)
+    text = " ".join(words.sentences(search))
+    assert f"trial {best.number} with a validation error of {best.score:.3f} mph" in text
+    states = Counter(t.state for t in search.trials)
+    assert (
+        f"Of 20 trials, {states['COMPLETE']} ran to the end, {states['PRUNED']} were stopped early and 1 failed" in text
+    )
+    assert states["FAIL"] == 1
+    assert best.score == pytest.approx(min(score_of(best.params, e) for e in best.curve))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_an_unfinished_search_has_a_page(tmp_path, count):
+    make_search(tmp_path, trials=count, unfinished=count == 2)
+    written = write_report(tmp_path)
+    text = written.path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert_whole(page, text)
+    assert "not finished" in page.text
+    assert "test MAE" not in page.text
+    assert written.lacks
+    assert "not finished" in written.lacks
+
+
+def test_a_pruned_search(tmp_path, make_document):
+    # While its network is being pruned a trial has no score: its rung is its first epoch with one.
+    def score(params, epoch):
+        return math.inf if epoch < 3 else score_of(params, epoch)
+
+    make_search(tmp_path, setup={"prune": "97", "grace": 3}, score=score)
+    pruning = {"start": "base", "criterion": "kdis", "stages": 4}
+    document = make_document(dataset="demo", prune=97.0, per_seed=per_seed(), pruning=pruning)
+    document["confirmed"] = [{"trial": 0, "params": {}, "score": {"mean": 2.9, "std": 0.02}}]
+    document["baselines"]["student_kd"] = {"test": {"mae_15": 2.0, "mae_30": 2.5, "mae_45": 3.0}, "n_parameters": 9}
+    write_document(tmp_path, document)
+    search = read_search(tmp_path)
+    (rung,) = trials.rungs_of(search)
+    assert rung.epoch == 3
+    text = page_of(search, None, "no data")
+    page = Page(text)
+    assert_whole(page, text)
+    assert "pruned by 97%" in page.text
+    assert "predetermined student with KD" in page.text
+    assert "base model" in page.text
+
+
+@pytest.mark.parametrize("cost", ["parameters", "latency"])
+def test_a_front(tmp_path, make_document, cost):
+    make_search(tmp_path, setup={"objectives": 2, "cost": cost, "prune": "pareto"}, costs=True)
+    points = [
+        make_document(
+            2.9 + k / 10,
+            dataset="demo",
+            prune=90.0 - k,
+            n_parameters=5000 - k,
+            cost={"parameters": 5000 - k, "forward_ms": 3.0 - k},
+        )
+        for k in (0, 1)
+    ]
+    text = page_of(read_search(tmp_path), None, "")
+    assert "The front" in text  # also before it has finished
+    write_document(tmp_path, {"schema": 1, "cost": cost, "points": points, "baselines": {}}, "front.json")
+    write_document(tmp_path, points[0] | {"confirmed": [{"trial": 0, "score": {"mean": 1, "std": None}}]})
+    text = page_of(read_search(tmp_path), None, "")
+    page = Page(text)
+    assert_whole(page, text)
+    assert "Search for a front" in page.text
+    assert "retrained (2)" in page.text
+    assert "On the front" in page.text
+
+
+def test_whatever_is_read_is_escaped(tmp_path, make_document):
+    space = {**SPACE, NASTY: SPACE["alpha1"], "kind": optuna.distributions.CategoricalDistribution((NASTY, "b"))}
+    folder = tmp_path / "a <b> & 'c'"
+    make_search(folder, setup={"dataset": NASTY, "loss": NASTY, "sampler": NASTY}, space=space)
+    document = make_document(dataset=NASTY, loss=NASTY, command=NASTY, warnings=[NASTY], per_seed=per_seed())
+    document["params"] = {NASTY: NASTY}
+    document["confirmed"] = [{"trial": 1, "params": {}, "score": {"mean": 2.9, "std": 0.02}}]
+    document["fingerprint"]["versions"] = {NASTY: NASTY}
+    document["baselines"][NASTY] = {"test": {"mae_15": 2.0}, "validation": {}}
+    write_document(folder, document)
+    text = page_of(read_search(folder), None, NASTY)
+    page = Page(text)
+    assert page.text.count("alert(") >= 8
+    assert "<script>alert" not in text
+    assert not page.all("img")
+    assert not [a for _, a in page.elements if "onerror" in a]
+    assert len(page.all("script")) == 2  # the data of the trials, and the page's own
+    data = next(s for s in re.findall(r'<script type="application/json" id="trials">(.*?)</script>', text))
+    assert any(NASTY in line for lines in json.loads(data).values() for line in lines)
+
+
+@given(st.text())
+def test_escaped_text_comes_back_as_it_was(text):
+    written = el("p", text, title=text)
+    page = HTMLPage(written)
+    shown = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    assert page.text == shown
+    assert page.title == shown
+
+
+class HTMLPage(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.text, self.title = "", ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.title = dict(attrs)["title"] or ""
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_markup_is_not_escaped_twice():
+    assert el("p", el("b", "a & b"), None, escape("<")) == "<p><b>a &amp; b</b>&lt;</p>"
+    assert (
+        el("rect", x=1.25, data_t=3, class_="m", hidden=True, title=None)
+        == '<rect x="1.2" data-t="3" class="m" hidden/>'
+    )
+    assert isinstance(escape("a"), Markup)
+
+
+def test_rungs_are_those_of_the_scheduler(tmp_path):
+    from kdsearch.search.scheduler import make_scheduler
+    from kdsearch.search.study import progress, read_study
+
+    make_search(tmp_path, trials=40)
+    search = read_search(tmp_path)
+    kept = [t for t in read_study(tmp_path).get_trials() if t.state.name != "FAIL"]
+    asha = make_scheduler("asha", 9, 1, 3, 0, [(t.number, progress(t)) for t in kept])
+    booked = {int(epoch): values for epoch, values in asha.rungs[0].items() if epoch < 9}
+    found = trials.rungs_of(search)
+    assert {r.epoch for r in found} == set(booked) == {1, 3}
+    for rung in found:
+        everyone = (*rung.passed, *rung.stopped, *rung.waiting)
+        assert {str(t.number): v for t, v in everyone} == pytest.approx(booked[rung.epoch])
+        assert {t.number for t, _ in rung.stopped} == {
+            t.number for t in search.trials if t.state == "PRUNED" and t.epochs == rung.epoch
+        }
+    assert all(r.stopped for r in found)
+    assert not trials.rungs_of(Search("x", {**search.setup, "scheduler": "median"}, search.trials, {}))
+
+
+def trial(number: int, began: float, ended: float, worker: int | None = None) -> Trial:
+    return Trial(number, "COMPLETE", {}, {}, 1.0, 1, 1, ended - began, began, ended, worker)
+
+
+def test_lanes():
+    overlapping = [trial(0, 0, 10), trial(1, 1, 4), trial(2, 4.5, 9), trial(3, 10, 12), trial(4, math.nan, 3)]
+    assert trials.lanes(overlapping) == {0: 0, 1: 1, 2: 1, 3: 0}
+    recorded = [trial(0, 0, 10, 7), trial(1, 1, 4, 3), trial(2, 11, 12, 3)]
+    assert trials.lanes(recorded) == {0: 1, 1: 0, 2: 0}
+    assert trials.lanes([]) == {}
+
+
+def test_importance_finds_what_matters(tmp_path):
+    make_search(tmp_path, trials=60)
+    found = parameters.importances(read_search(tmp_path))
+    assert set(found) == set(SPACE)
+    assert sum(found.values()) == pytest.approx(1)
+    assert next(iter(found)) == "learning_rate"
+    assert found["learning_rate"] > 0.6
+
+
+def test_importance_is_silent_with_few_trials(tmp_path):
+    make_search(tmp_path, trials=parameters.LEAST)  # one of them failed
+    assert parameters.importances(read_search(tmp_path)) == {}
+
+
+def test_intervals():
+    from scipy import stats
+
+    values = [2.1, 2.5, 2.2, 2.9]
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert half_interval(values) == pytest.approx((high - low) / 2)
+    assert half_interval([2.0]) is None
+    assert half_interval([2.0, 2.0]) == 0
+
+
+def row(name: str, mean: float, std: float | None, winner: bool = False, size: int = 100) -> Row:
+    horizons = (15, 30, 45)
+    means, deviations = dict.fromkeys(horizons, mean), dict.fromkeys(horizons, std)
+    return Row(name, size, winner, means, deviations, {m: [] for m in horizons})
+
+
+@pytest.mark.parametrize(
+    ("winner", "other", "said"),
+    [
+        ((2.0, 0.1), (2.5, 0.1), "20.0% better than the student without KD"),
+        ((2.5, 0.1), (2.0, 0.1), "25.0% worse than the student without KD"),
+        ((2.0, 0.3), (2.2, 0.3), "not to be told from the student without KD"),
+        ((2.0, None), (2.2, None), "luck is not ruled out"),
+    ],
+)
+def test_a_difference_is_called_one_only_if_seeds_differ_by_less(winner, other, said):
+    rows = [row("student without KD", *other), row("winner", *winner, winner=True)]
+    assert said in str(words.compared(rows, "student_none"))
+    assert words.compared(rows, "teacher") is None
+
+
+def test_the_command_keeps_no_folders():
+    told = words.without_folders(
+        "python -m kdsearch.tune --output /home/me/runs/x --set a=1 --cache-dir=/c/d --data-dir e/f"
+    )
+    assert told == "python -m kdsearch.tune --output …/x --set a=1 --cache-dir=…/d --data-dir e/f"
+
+
+def test_places_have_the_distances_they_were_made_from():
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 1000, (40, 2))
+    points[7] = points[3]
+    distances = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
+    found = place(distances)
+    again = np.hypot(*(found[:, None] - found[None]).transpose(2, 0, 1))
+    np.testing.assert_allclose(again, distances, atol=0.5)
+    assert found.min() == pytest.approx(0)
+    assert np.ptp(found[:, 0]) >= np.ptp(found[:, 1])
+    np.testing.assert_array_equal(found, place(distances))
+
+
+def test_places_of_parts_without_a_road_between_them():
+    near = np.array([[0, 1, np.inf], [1, 0, 1], [np.inf, 1, 0]])  # a path: the far pair is 2 apart
+    distances = np.full((7, 7), np.inf)
+    distances[:3, :3] = near
+    distances[3:5, 3:5] = [[0, 2], [2, 0]]
+    found = place(distances)
+    assert np.isfinite(found).all()
+    assert np.hypot(*(found[0] - found[2])) == pytest.approx(2, abs=1e-3)
+    assert np.hypot(*(found[3] - found[4])) == pytest.approx(2, abs=1e-6)
+    spans = sorted((found[part, 0].min(), found[part, 0].max()) for part in ([0, 1, 2], [3, 4], [5], [6]))
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(spans))
+    assert place(np.zeros((1, 1))).tolist() == [[0, 0]]
+
+
+def test_errors_by_sensor_are_those_of_the_evaluation(tmp_path, demo):
+    network = save_network(tmp_path, demo)
+    found = forecasts_of(tmp_path, demo)
+    figures = evaluate(network, demo, "test")
+    for minutes, errors in found.errors.items():
+        assert errors.mean() == pytest.approx(figures[f"mae_{minutes}"], rel=1e-5)
+    worst = found.errors[45].argmax()
+    assert "largest error" in next(d.why for d in found.days if d.sensor == worst)
+    assert [d.sensor for d in forecasts_of(tmp_path, demo, (5, 2)).days] == [5, 2]
+    day = next(d for d in found.days if d.sensor == worst)
+    np.testing.assert_array_equal(day.truth, demo.days("test")[day.day - 1, :, worst])
+    with pytest.raises(UserError, match="sensors 0 to 29, there is no 30"):
+        forecasts_of(tmp_path, demo, (30,))
+
+
+def test_without_the_dataset_the_page_says_so(tmp_path, make_document):
+    make_search(tmp_path, setup={"dataset": "elsewhere"})
+    write_document(tmp_path, make_document(dataset="elsewhere"))
+    written = write_report(tmp_path)
+    assert "--dataset" in str(written.lacks)
+    assert "was not at hand" in written.path.read_text(encoding="utf-8")
+    with pytest.raises(UserError, match="unknown dataset"):
+        write_report(tmp_path, "nowhere")
+
+
+def test_a_folder_without_a_search_is_refused(tmp_path):
+    with pytest.raises(UserError, match="holds no search"):
+        write_report(tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        write_report(tmp_path / "x")
+
+
+@given(
+    st.floats(-1e6, 1e6),
+    st.floats(1e-6, 1e6),
+    st.booleans(),
+    st.integers(2, 10),
+)
+def test_ticks_lie_on_the_axis_in_order(low, width, log, most):
+    low = abs(low) + 1e-6 if log else low
+    high = low + max(width, abs(low) * 1e-6)
+    scale = Scale(low, high, 0.0, 100.0, log=log)
+    ticks = scale.ticks(most)
+    places = [t.at for t in ticks]
+    assert places == sorted(places)
+    assert all(-1e-6 <= at <= 100 + 1e-6 for at in places)
+    assert len(ticks) <= most + 2
+    assert len({t.label for t in ticks}) == len(ticks) or width < 1e-3 * abs(low)
+    assert scale(low) == pytest.approx(0)
+    assert scale(high) == pytest.approx(100)
+    assert scale(high + 1) == 100
+
+
+def test_categories_keep_their_order():
+    axis = Categories((16, 25, "x"), 0, 90)
+    assert [axis(v) for v in (16, 25, "x")] == [15, 45, 75]
+    assert math.isnan(axis("y"))
+
+
+def test_a_report_that_fails_loses_nothing(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from kdsearch.job import run
+
+    said: list[str] = []
+    plan = SimpleNamespace(search=SimpleNamespace(output=tmp_path / "a b"), dataset=None)
+    assert run._report(plan, said.append) is False  # there is no such folder
+    (line,) = said
+    assert line.startswith("warning: report.html could not be written (UserError")
+    assert line.endswith(f"python -m kdsearch.report --output '{tmp_path}/a b'")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kdsearch.results.page.document.write_report", interrupted)
+    assert run._report(plan, said.append) is False
+    assert "interrupted" in said[-1]
