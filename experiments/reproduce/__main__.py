@@ -57,16 +57,11 @@ def parser() -> command.Parser:
     what = p.add_argument_group("what")
     what.add_argument("--dataset", default="demo", metavar="NAME|FILE", help="pemsd7, pemsd8, demo, or a TOML file")
     what.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie or are downloaded to")
-    what.add_argument(
-        "--tables", type=numbers(TABLES), default=tuple(TABLES), metavar="LIST", help="such as 1,4-6 (default: all)"
-    )
-    what.add_argument(
-        "--figures", type=numbers(FIGURES), default=FIGURES, metavar="LIST", help="3, 4, or none (default: both)"
-    )
+    what.add_argument("--tables", type=numbers(TABLES), metavar="LIST", help="such as 1,4-6 (default: all)")
+    what.add_argument("--figures", type=numbers(FIGURES), metavar="LIST", help="3, 4, or none (default: both)")
     what.add_argument(
         "--skip",
         type=lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
-        default=(),
         metavar="ROWS",
         help="rows to leave out, such as astgcn,best-stcd",
     )
@@ -106,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = vars(parser().parse_args(argv))
     quick = args.pop("quick")
-    usual = {"seeds": 5, "timing_runs": 100}
+    usual = {"tables": tuple(TABLES), "figures": FIGURES, "skip": (), "seeds": 5, "timing_runs": 100}
     for name, value in {**usual, **(QUICK if quick else {})}.items():
         if args[name] is None:
             args[name] = value
