@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,25 +31,32 @@ class Events:
         table: refreshed when a trial ends.
         stop: asked before every step.
         listeners: told in order.
+        timeout_s: a trial from which nothing is heard for so long hangs; None for ever.
     """
 
     def __init__(
-        self, checkpoints: Checkpoints, table: TrialTable, stop: StopRequest, listeners: Iterable[Listener]
+        self,
+        checkpoints: Checkpoints,
+        table: TrialTable,
+        stop: StopRequest,
+        listeners: Iterable[Listener],
+        timeout_s: float | None = None,
     ) -> None:
+        self._timeout_s = timeout_s
         self.checkpoints, self.table, self.stop = checkpoints, table, stop
         self.callback, self.stopper = _Callback(self), _Stopper(self)
         self._listeners = list(listeners)
         self._searcher: StudySearcher | None = None
         self._last_epoch: dict[int, int] = {}
         self._actors: dict[str, Any] = {}
+        self._heard: dict[str, tuple[Any, float]] = {}
 
-    def begin(
-        self, searcher: StudySearcher, wanted: int, finished: int, concurrency: int, cut_off: Iterable[FrozenTrial]
-    ) -> None:
-        """A run begins."""
+    def begin(self, searcher: StudySearcher, cut_off: Iterable[FrozenTrial]) -> None:
+        """A run of Tune begins."""
         self._searcher = searcher
         self._last_epoch = {t.number: max(progress(t), default=0) for t in cut_off}
-        self.tell("on_search_start", wanted, finished, concurrency)
+        self._actors.clear()
+        self._heard.clear()
 
     def tell(self, method: str, *args: Any) -> None:
         """Call every listener; one that raises is dropped, with a line on stderr."""
@@ -64,6 +72,7 @@ class Events:
         """A trial has an actor: hand it the state to go on from."""
         number, actor = trial.config["number"], trial.temporary_state.ray_actor
         self._actors[trial.trial_id] = actor
+        self._heard[trial.trial_id] = (trial, time.monotonic())
         state = self.checkpoints.read(number)
         if state is not None:
             actor.resume.remote(state)  # calls of one actor run in order, so before the first epoch
@@ -72,17 +81,42 @@ class Events:
     def reported(self, trial: Any, result: dict[str, Any]) -> None:
         """An epoch is over: the journal has it, now keep the state."""
         number, report = trial.config["number"], result["report"]
+        self._heard[trial.trial_id] = (trial, time.monotonic())
         if report.state is not None:
             self.checkpoints.write(number, report.state)
             report.state = None
         if report.error is None and report.epoch > self._last_epoch.get(number, 0):
             self._last_epoch[number] = report.epoch
+            trial.run_metadata.num_failures = 0  # deaths count that kept it from getting on
             self.tell("on_epoch", number, trial.config["params"], report)
 
     def recovered(self, trial: Any) -> None:
         """A worker died and its trial starts anew from its last state."""
         number = trial.config["number"]
+        self._heard.pop(trial.trial_id, None)  # until it has its new worker
         self.tell("on_message", f"trial {number}: its worker died; it goes on in another")
+
+    def postponed(self, number: int, reason: str) -> None:
+        """A trial used up the memory."""
+        self.tell("on_message", f"trial {number}: {reason}; it is tried once more, alone, after the others")
+
+    def kill_hanging(self) -> None:
+        """End the trials from which nothing was heard for too long."""
+        if self._timeout_s is None or self._searcher is None:
+            return
+        now = time.monotonic()
+        for trial_id, (trial, heard) in list(self._heard.items()):
+            if now - heard >= self._timeout_s:
+                del self._heard[trial_id]
+                self._searcher.give_up(trial_id, f"hung: no epoch ended within {self._timeout_s:g} s")
+                trial.max_failures = 0
+                with contextlib.suppress(Exception):
+                    ray.kill(self._actors[trial_id])
+
+    def ended(self, trial: Any) -> None:
+        """Nothing more is to be heard of a trial."""
+        self._heard.pop(trial.trial_id, None)
+        self._actors.pop(trial.trial_id, None)
 
     def on_end(
         self, number: int, state: TrialState, params: Mapping[str, Any], report: Report | None, reason: str | None
@@ -140,9 +174,17 @@ class _Callback(Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._events.recovered(trial)
 
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._events.ended(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._events.ended(trial)
+
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._events.stopping:
             self._events.kill_actors()
+        else:
+            self._events.kill_hanging()
 
     def get_state(self) -> None:
         """Nothing for Tune's snapshots."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from dataclasses import asdict, dataclass
@@ -66,17 +67,29 @@ class Checkpoint:
 
 
 def save_tensors(path: Path, payload: dict[str, Any]) -> None:
-    """Write tensors and plain values atomically: a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    """Write tensors and plain values atomically: a reader sees the old file or the new one, never half of one.
+
+    Raises:
+        UserError: the folder cannot be written, or its disk is full.
+    """
+    packed = io.BytesIO()
+    torch.save(payload, packed)  # apart from the file: torch tells of a full disk in words of its own
+    name = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            torch.save(payload, file)
+            file.write(packed.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except BaseException as error:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UserError(
+                f"{path} cannot be written ({error.strerror or error}): make room, or name another"
+            ) from None
         raise
 
 
