@@ -129,10 +129,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path} is not a checkpoint of this version of kdsearch (format {_FORMAT})")
     try:
         payload["channels"] = tuple((int(a), int(b), int(c)) for a, b, c in payload["channels"])
+        if not payload["channels"] or any(n < 1 for block in payload["channels"] for n in block):
+            raise ValueError(f"channels {payload['channels']} are those of no network")
         if payload.get("layout") is not None:
             payload["layout"] = Layout.from_plain(payload["layout"])
             if payload["layout"].blocks != payload["channels"]:
                 raise ValueError("its channels and its layout disagree")
+        _check_types(payload)
         return Checkpoint(**payload)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a whole checkpoint of kdsearch: {error}") from None
+
+
+def _check_types(payload: dict[str, Any]) -> None:
+    for name, kind in (("weights", dict), ("dataset", str), ("data", str), ("epoch", int), ("validation", dict)):
+        if not isinstance(payload.get(name), kind):
+            raise TypeError(f"{name} is no {kind.__name__}")
+    for name, value in payload["weights"].items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise TypeError(f"{name!r} among its weights is no tensor")
