@@ -22,6 +22,10 @@ from kdsearch.search.study import progress
 
 __all__ = ["Events"]
 
+# Longest wait for Ray to know that a worker is dead, and the time that its process then takes to leave the device.
+_GONE_S = 10.0
+_EXIT_S = 1.0
+
 
 class Events:
     """Sees every event of a Tune run, in the driver.
@@ -50,6 +54,7 @@ class Events:
         self._last_epoch: dict[int, int] = {}
         self._actors: dict[str, Any] = {}
         self._heard: dict[str, tuple[Any, float]] = {}
+        self._workers: dict[Any, Any] = {}
 
     def begin(self, searcher: StudySearcher, cut_off: Iterable[FrozenTrial]) -> None:
         """A run of Tune begins."""
@@ -73,6 +78,7 @@ class Events:
         number, actor = trial.config["number"], trial.temporary_state.ray_actor
         self._actors[trial.trial_id] = actor
         self._heard[trial.trial_id] = (trial, time.monotonic())
+        self._workers[actor._actor_id] = actor
         state = self.checkpoints.read(number)
         if state is not None:
             actor.resume.remote(state)  # calls of one actor run in order, so before the first epoch
@@ -139,6 +145,16 @@ class Events:
         if reason is not None and self._searcher is not None:
             self._searcher.stopping = True
         return reason is not None
+
+    def clear_workers(self) -> None:
+        """End all workers so far and wait until they are gone: what comes now shall have their memory."""
+        for worker in self._workers.values():
+            ray.kill(worker)
+        for worker in self._workers.values():
+            with contextlib.suppress(Exception):
+                ray.get(worker.__ray_ready__.remote(), timeout=_GONE_S)
+        self._workers.clear()
+        time.sleep(_EXIT_S)
 
     def kill_actors(self) -> None:
         """Do not wait for the epochs under way: their trials go on from their last states."""

@@ -146,6 +146,7 @@ class _Run:
             self._tune(plan, wanted, side_by_side)
         left = self._alone()
         if left and self.stop.reason is None:
+            self.events.clear_workers()
             whole = 1.0 if 0 < plan.gpus < 1 else plan.gpus
             self._tune(Plan(plan.cpus, whole, 1), len(left), left, alone=True)
 

@@ -52,7 +52,7 @@ def command_of(pid: int) -> str:
 
 def workers(pid: int) -> list[int]:
     """Ray's workers below a driver that run trials."""
-    return [p for p in descendants(pid) if command_of(p).startswith("ray::") and "Trial" in command_of(p)]
+    return [p for p in descendants(pid) if command_of(p).startswith("ray::_Inner")]  # as Tune calls them
 
 
 def kill(pid: int) -> None:

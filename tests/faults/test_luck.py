@@ -17,13 +17,13 @@ ALL = [BESIDE, HANGS, DIES, RAISES, NAN, MEMORY, WELL, 0.2]
 def test_every_misfortune_in_one_search(tmp_path: Path) -> None:
     output = tmp_path / "run"
     arguments = {"known": ALL, "trials": len(ALL), "epochs": 4, "scheduler": "none", "pause": 0.2, "luck": True}
-    text = to_the_end(output, trial_timeout_s=6.0, **arguments)
+    text = to_the_end(output, trial_timeout_s=15.0, **arguments)
     check_whole(output, len(ALL), may_fail=True)
     trials = {trial.params["x"]: trial for trial in read_study(output).get_trials()}
     error = {x: outcome(trial)["error"] for x, trial in trials.items()}
     state = {x: trial.state.name for x, trial in trials.items()}
     assert {x for x, s in state.items() if s == "COMPLETE"} == {WELL, 0.2, BESIDE}, error
-    assert error[HANGS] == "hung: no epoch ended within 6 s"
+    assert error[HANGS] == "hung: no epoch ended within 15 s"
     assert error[RAISES] == "RuntimeError: the bowl broke"
     assert error[NAN] == "diverged in epoch 2"
     assert error[DIES] == "its worker died"
@@ -34,11 +34,9 @@ def test_every_misfortune_in_one_search(tmp_path: Path) -> None:
     second = {x: [epoch for x_, epoch in begun(output) if x_ == x].count(2) for x in ALL}
     assert second == {BESIDE: 2, MEMORY: 2, DIES: 4, HANGS: 1, RAISES: 1, NAN: 1, WELL: 1, 0.2: 1}
     # Nothing ran beside a trial that had its second try: those came last.
-    others = [i for i, (x, _) in enumerate(begun(output)) if x not in (BESIDE, MEMORY, DIES)]
-    last_tries = [
-        max(i for i, (x_, e) in enumerate(begun(output)) if (x_, e) == (x, 2)) for x in (BESIDE, MEMORY, DIES)
-    ]
-    assert max(others) < min(last_tries)
+    began = begun(output)
+    others = max(i for i, (x, _) in enumerate(began) if x not in (BESIDE, MEMORY, DIES))
+    assert all(max(i for i, at in enumerate(began) if at == (x, 2)) > others for x in (BESIDE, MEMORY, DIES))
     table = pd.read_parquet(output / "trials.parquet")
     assert set(table["error"].dropna()) == {e for e in error.values() if e}
     assert "Traceback" not in text

@@ -74,10 +74,9 @@ def test_a_death_of_rays_servers_is_told_and_can_be_carried_on(tmp_path: Path, s
         assert process.returncode == 2, text
         assert took < 20
     told = [line for line in text.splitlines() if line.startswith("kdsearch: error: ")]
-    assert told == [
-        f"kdsearch: error: Ray's {server} has died, killed or out of memory: everything is kept, carry on with the same "
-        "command and --resume"
-    ]
+    assert len(told) == 1
+    assert f"Ray's {server} has died" in told[0]
+    assert "everything is kept, carry on with the same command and --resume" in told[0]
     wait(lambda: not alive(family))
     to_the_end(output, resume=True, **arguments)
     check_whole(output, 4)

@@ -61,5 +61,5 @@ def trials_here() -> int:
                 title = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            count += parent == os.getppid() and title.startswith(b"ray::") and b"IDLE" not in title
+            count += parent == os.getppid() and title.startswith(b"ray::_Inner")
     return count
