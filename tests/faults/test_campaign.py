@@ -48,6 +48,8 @@ def check_rungs(output: Path, cut: set[tuple[int, int]]) -> None:
     for number, epoch, score in reports(output):
         result = {"epoch": epoch, "score": score}
         decision = asha.on_trial_result(None, SimpleNamespace(config={"number": number}), result)
+        if epoch >= ASHA["epochs"]:
+            asha.on_trial_complete(None, SimpleNamespace(config={"number": number}), result)
         last = epoch == max(trials[number].intermediate_values)
         if decision == "STOP":
             assert last or (number, epoch) in cut, f"trial {number} went on after epoch {epoch}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -62,13 +63,9 @@ def test_a_full_disk_ends_the_search_and_room_lets_it_go_on(small_disk: Path) ->
     with search(output, **arguments) as process:
         wait(lambda: len(epochs(output)) >= 3)
         filler = small_disk / "filler"
-        with filler.open("wb") as file:
-            try:
-                while True:
-                    file.write(b"\0" * 4096)
-                    file.flush()
-            except OSError:
-                pass
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"\0" * 4096)
         text, _ = process.communicate(timeout=120)
     assert process.returncode == 2, text
     (line,) = [line for line in text.splitlines() if line.startswith("kdsearch: error: ")]

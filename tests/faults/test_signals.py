@@ -127,5 +127,5 @@ def test_sigterm_while_the_teacher_is_trained_and_a_second_search_meanwhile(tmp_
         text, took = ended(first)
     assert first.returncode == 130, text
     assert took < 20  # Ray may still be starting, and is waited for
-    assert "interrupted before the search, what was trained is kept; carry on with: python -m kdsearch.tune" in text
+    assert "interrupted before the search; what was trained is kept, carry on with: python -m kdsearch.tune" in text
     assert "Traceback" not in text
