@@ -92,6 +92,12 @@ def parser() -> command.Parser:
     how.add_argument("--epochs", type=command.positive_int, metavar="N", help="of a full trial (default: the space's)")
     how.add_argument("--time-budget", type=command.duration, metavar="TIME", help="stop the search after, e.g. 2h, 30m")
     how.add_argument(
+        "--trial-timeout",
+        type=command.duration,
+        metavar="TIME",
+        help="a trial that finishes no epoch for so long hangs and has failed, e.g. 20m (default: none)",
+    )
+    how.add_argument(
         "--scheduler", default="asha", choices=("asha", "hyperband", "median", "none"), help="early stopping"
     )
     how.add_argument("--sampler", default="tpe", choices=("tpe", "random", "gp", "cmaes", "qmc"), help="of Optuna")

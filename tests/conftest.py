@@ -13,6 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 DECLARATIONS = ROOT / "experiments" / "datasets"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-messages", action="store_true", help="write tests/faults/messages.txt anew")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of the real pieces: KDSEARCH_DATA, else ../shared/data beside the repository."""

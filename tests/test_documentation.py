@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     "README.md",
     "kdsearch/README.md",
+    "kdsearch/clusters.md",
     "experiments/README.md",
     "experiments/best/README.md",
     "search_spaces/README.md",
@@ -32,6 +33,7 @@ COMMANDS = ("tune", "train", "export", "report", "compare")
 EXPERIMENTS = (
     "experiments.picture",
     "experiments.reproduce",
+    "experiments.benchmarks.endurance",
     "experiments.benchmarks.step",
     "experiments.benchmarks.forward",
     "experiments.benchmarks.scale",

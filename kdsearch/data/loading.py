@@ -92,6 +92,7 @@ def assemble(declaration: Declaration, speeds_file: Path, graph_file: Path) -> D
     _refuse_other_quantity(readings, speeds_file, d)
     days = _whole_days(readings, speeds_file, d, notes)
     weights, distances = _graph(d, graph_file, days.shape[2])
+    _look_at_graph(weights, graph_file, d, notes)
     if len(days) > d.split.total:
         spare = len(days) - d.split.total
         notes.append(f"{d.name}: the last {spare} of {len(days)} days are in no part of the split and left out")
@@ -158,6 +159,19 @@ def _graph(d: Declaration, path: Path, n_nodes: int) -> tuple[NDArray[np.float64
         distances = graph.symmetric_distances(matrix, d.graph.symmetrise, str(path))
     metres = distances * graph.METRES[d.graph.unit]
     return graph.gaussian_kernel(metres, d.graph.sigma2, d.graph.epsilon), metres
+
+
+def _look_at_graph(weights: NDArray[np.float64], path: Path, d: Declaration, notes: list[str]) -> None:
+    """No road at all is a mistake; a sensor without one is told."""
+    alone = np.flatnonzero(~(weights > 0).any(axis=1))
+    if len(weights) > 1 and len(alone) == len(weights):
+        raise UserError(
+            f"{path}: no two sensors are near enough to be joined: is graph.unit = {d.graph.unit!r} right, or "
+            "graph.epsilon too high?"
+        )
+    if len(weights) > 1 and alone.size:
+        which = ", ".join(map(str, alone[:5])) + (", ..." if alone.size > 5 else "")
+        notes.append(f"{d.name}: {alone.size} of {len(weights)} sensors have no neighbour near enough: {which}")
 
 
 def _given_weights(matrix: NDArray[np.float64], symmetrise: bool, path: Path) -> NDArray[np.float64]:

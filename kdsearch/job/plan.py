@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from kdsearch.job.settings import JobSettings
 from kdsearch.models.stgcn import CHANNELS, TEACHER
 from kdsearch.pruning.settings import PruneSettings
 from kdsearch.search import space as spaces
+from kdsearch.search.address import check_address
 from kdsearch.search.resources import local_machine, make_plan
 from kdsearch.search.settings import SearchSettings, check_settings
 from kdsearch.search.space import Space
@@ -119,6 +121,7 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         gpus_per_trial=settings.gpus_per_trial,
         cpus_per_trial=settings.cpus_per_trial,
         time_budget_s=settings.time_budget,
+        trial_timeout_s=settings.trial_timeout,
         scheduler=settings.scheduler,
         sampler=settings.sampler,
         seed=settings.seed,
@@ -128,7 +131,9 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
     )
     check_settings(limits)
     machine = local_machine()
-    if settings.address is None:
+    if settings.address is not None:
+        check_address(settings.address)
+    else:
         make_plan(machine, limits.trials, limits.concurrency, limits.cpus_per_trial, limits.gpus_per_trial)
     if search:
         _check_output(output, settings.resume)
@@ -210,6 +215,11 @@ def _sampling(settings: JobSettings, dataset: Dataset, resumed: Path | None) -> 
 
 def _check_output(output: Path, resume: bool) -> None:
     """Whether a search may be written here, as far as can be told without writing."""
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:/", str(output)):
+        raise UserError(
+            f"--output {output}: wants a folder of this machine, where the journal can be locked: name one, and copy "
+            "it when the search has ended"
+        )
     if (output / "study.journal").exists() and not resume:
         raise UserError(f"{output} already holds a search: carry on with --resume, or give another --output")
     existing = output

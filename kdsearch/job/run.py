@@ -10,7 +10,9 @@ from typing import Any
 from kdsearch.job.plan import Plan, check
 from kdsearch.job.prepare import prepare
 from kdsearch.job.settings import JobSettings
+from kdsearch.search.interrupt import sigterm_as_interrupt
 from kdsearch.search.session import Session
+from kdsearch.search.settings import disk_errors, output_lock
 
 __all__ = ["run_job"]
 
@@ -29,13 +31,14 @@ def run_job(settings: JobSettings) -> int:
     plan = check(settings)
     from kdsearch.search.runner import check_resume
 
-    # Now, not after an hour of training: another search in the folder, or a file system that will not have it.
-    check_resume(plan.space, plan.search)
-
-    with Session(plan.search.address) as ray:
-        if plan.search.address is not None:
-            ray.wait()  # a cluster that does not answer must show now
-        return _run(plan, settings)
+    # Held to the end, also while teachers are trained: a second search in the folder is refused now, not in an hour.
+    output = plan.search.output.resolve()
+    with output_lock(output), sigterm_as_interrupt(), disk_errors(output):
+        check_resume(plan.space, plan.search)
+        with Session(plan.search.address) as ray:
+            if plan.search.address is not None:
+                ray.wait()  # a cluster that does not answer must show now
+            return _run(plan, settings)
 
 
 def _run(plan: Plan, settings: JobSettings) -> int:
@@ -61,7 +64,10 @@ def _run(plan: Plan, settings: JobSettings) -> int:
     try:
         prepared = prepare(plan, settings.bank_memory, say)
     except KeyboardInterrupt:
-        print("interrupted before the search; what was trained is kept and carried on from", file=sys.stderr)
+        print(
+            f"interrupted before the search; what was trained is kept, carry on with: {settings.command}",
+            file=sys.stderr,
+        )
         return _INTERRUPTED
 
     from kdsearch.results.tensorboard import TensorBoard

@@ -35,6 +35,7 @@ class JobSettings:
         trials: wanted in total.
         epochs: of a full trial.
         time_budget: seconds for the search.
+        trial_timeout: seconds without an epoch after which a trial has failed.
         scheduler, sampler: by name.
         seed: of everything random.
         confirm: K best configurations, S seeds each.
@@ -70,6 +71,7 @@ class JobSettings:
     trials: int | None = None
     epochs: int | None = None
     time_budget: float | None = None
+    trial_timeout: float | None = None
     scheduler: str = "asha"
     sampler: str = "tpe"
     seed: int = 0

@@ -13,7 +13,7 @@ from kdsearch.command import suggestion
 from kdsearch.errors import UserError
 from kdsearch.search.space import PARETO, PRUNING, TRAINING, WHOLE, Defaults, Parameter, Range, Space, Value, points
 
-__all__ = ["read"]
+__all__ = ["allowed_values", "read"]
 
 _ENTRY_KEYS = ("low", "high", "log", "integer", "choices")
 _RESERVED = ("known", "prune")
@@ -252,6 +252,11 @@ def _defaults(section: Mapping[str, Any], fail: Fail) -> Defaults:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def allowed_values(loss: str) -> dict[str, Range]:
+    """What each hyperparameter of a loss, of training and of pruning may be at all."""
+    return {**TRAINING, **PRUNING, **PARETO, **{k: Range(*v) for k, v in _declared(loss).items()}}
 
 
 def _known_losses() -> list[str]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
-__all__ = ["Reason", "StopRequest"]
+__all__ = ["Reason", "StopRequest", "sigterm_as_interrupt"]
 
 Reason = Literal["interrupted", "time budget"]
 
@@ -61,3 +63,20 @@ class StopRequest:
         self._signalled = True
         name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
         os.write(sys.stderr.fileno(), f"\n{name}: ending, everything is kept; once more ends at once\n".encode())
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM, as a batch system sends it when time is up, is Ctrl-C for the time of a ``with``."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

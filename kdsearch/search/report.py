@@ -27,6 +27,7 @@ class Report:
         total_seconds: of all epochs of the trial, also those before an interruption.
         error: one line where the trial raised; the epoch is then the last good one.
         traceback: end of the traceback of the error.
+        out_of_memory: whether the error was that memory, of the machine or of the device, was used up.
         histograms: as in :class:`kdsearch.search.objective.EpochReport`.
         state: what the trial can be carried on from, where a checkpoint was due; the driver takes it out.
     """
@@ -44,6 +45,7 @@ class Report:
     total_seconds: float = 0.0
     error: str | None = None
     traceback: str | None = None
+    out_of_memory: bool = False
     state: bytes | None = field(default=None, repr=False)
     histograms: Mapping[str, Sequence[tuple[int, Mapping[str, Any]]]] = field(default_factory=dict, repr=False)
 

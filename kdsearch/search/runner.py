@@ -18,7 +18,7 @@ from kdsearch.search.interrupt import StopRequest
 from kdsearch.search.objective import Objective
 from kdsearch.search.report import Listener
 from kdsearch.search.resources import Plan, make_plan
-from kdsearch.search.session import current_machine, ray_session
+from kdsearch.search.session import cluster_errors, current_machine, ray_session
 from kdsearch.search.settings import SearchResult, SearchSettings, check_settings, disk_errors, output_lock
 from kdsearch.search.space import Space
 
@@ -68,7 +68,8 @@ def run_search(
 
                 ready()
                 stop.install()
-                run.start(_plan(settings, run.missing))
+                with cluster_errors(settings.address):
+                    run.start(_plan(settings, run.missing))
         return run.result()
 
 
@@ -120,6 +121,7 @@ class _Run:
 
         self.objective, self.space, self.settings, self.output = objective, space, settings, output
         self.study, self.stop, self.began = study, stop, began
+        self.shared: Any = None  # the objective in the object store, from where each machine fetches it once
         finished = len(study.get_trials(deepcopy=False, states=studies.FINISHED))
         self.missing = max(0, settings.trials - finished)
         self.finished_before = finished
@@ -131,17 +133,36 @@ class _Run:
         self.checkpoints = Checkpoints(output / ".trials")
         self.checkpoints.keep_only({t.number for t in self.cut_off})
         self.table = TrialTable(study, output / TABLE, space.fixed)
-        self.events = Events(self.checkpoints, self.table, stop, listeners)
+        self.events = Events(self.checkpoints, self.table, stop, listeners, settings.trial_timeout_s)
         self.table.update(now=True)
 
     def start(self, plan: Plan) -> None:
-        """Run the missing trials under Tune."""
+        """Run the missing trials: first side by side, then, one at a time, those that used up the memory."""
+        from kdsearch.search.study import ALONE
+
+        self.events.tell("on_search_start", self.settings.trials, self.finished_before, plan.concurrency)
+        side_by_side = [t for t in self.cut_off if ALONE not in t.user_attrs]
+        wanted = self.missing - (len(self.cut_off) - len(side_by_side))
+        if wanted > 0:
+            self._tune(plan, wanted, side_by_side)
+        left = self._alone()
+        if left and self.stop.reason is None:
+            self.events.clear_workers()
+            whole = 1.0 if 0 < plan.gpus < 1 else plan.gpus
+            self._tune(Plan(plan.cpus, whole, 1), len(left), left, alone=True)
+
+    def _alone(self) -> list[Any]:
+        from optuna.trial import TrialState
+
+        from kdsearch.search.study import ALONE
+
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [t for t in running if ALONE in t.user_attrs]
+
+    def _tune(self, plan: Plan, wanted: int, cut_off: list[Any], alone: bool = False) -> None:
         import ray
         from ray import tune
 
-        from kdsearch.search import study as studies
-        from kdsearch.search.pareto import make_pareto
-        from kdsearch.search.scheduler import make_scheduler
         from kdsearch.search.searcher import StudySearcher
         from kdsearch.search.trainable import TrialActor
 
@@ -152,30 +173,19 @@ class _Run:
             settings.sampler,
             settings.seed,
             settings.epochs,
-            self.missing,
-            self.cut_off,
+            wanted,
+            cut_off,
             self.events.on_end,
+            None if alone else self.events.postponed,
             stops_early=settings.scheduler != "none",
             prior=settings.warm.prior if settings.warm is not None else (),
         )
-        known = self.study.get_trials(deepcopy=False, states=(*studies.FINISHED, *{t.state for t in self.cut_off}))
-        scheduler: Any
-        if settings.objectives > 1:
-            costs = [(t.number, studies.progress(t), t.user_attrs.get("cost")) for t in known]
-            scheduler = make_pareto(settings.scheduler, settings.epochs, settings.grace, settings.reduction, costs)
-        else:
-            scheduler = make_scheduler(
-                settings.scheduler,
-                settings.epochs,
-                settings.grace,
-                settings.reduction,
-                settings.seed,
-                [(t.number, studies.progress(t)) for t in known],
-            )
-        self.events.begin(searcher, self.settings.trials, self.finished_before, plan.concurrency, self.cut_off)
+        self.events.begin(searcher, cut_off)
+        if self.shared is None:
+            self.shared = ray.put(self.objective)
         trainable = tune.with_parameters(
             TrialActor,
-            objective=[ray.put(self.objective)],
+            objective=[self.shared],
             epochs=settings.epochs,
             cpus=plan.cpus,
             gpus=plan.gpus,
@@ -185,19 +195,21 @@ class _Run:
         )
         storage = self.output / ".tune"
         shutil.rmtree(storage, ignore_errors=True)
+        # A cluster may grow while the search runs: there only what fits limits it.
+        elastic = settings.address is not None and settings.concurrency == "auto" and not alone
         try:
             tune.run(
                 trainable,
                 name="search",
                 storage_path=str(storage),
-                num_samples=self.missing,
+                num_samples=wanted,
                 search_alg=searcher,
-                scheduler=scheduler,
+                scheduler=self._scheduler(),
                 stop=self.events.stopper,
                 resources_per_trial={"cpu": plan.cpus, "gpu": plan.gpus},
-                max_concurrent_trials=plan.concurrency,
+                max_concurrent_trials=None if elastic else plan.concurrency,
                 reuse_actors=True,
-                max_failures=_WORKER_DEATHS,
+                max_failures=0 if alone else _WORKER_DEATHS,
                 raise_on_failed_trial=False,
                 callbacks=[self.events.callback],
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -205,6 +217,22 @@ class _Run:
             )
         finally:
             shutil.rmtree(storage, ignore_errors=True)
+
+    def _scheduler(self) -> Any:
+        """With the books of all trials so far."""
+        from optuna.trial import TrialState
+
+        from kdsearch.search import study as studies
+        from kdsearch.search.pareto import make_pareto
+        from kdsearch.search.scheduler import make_scheduler
+
+        settings = self.settings
+        how = (settings.scheduler, settings.epochs, settings.grace, settings.reduction)
+        known = self.study.get_trials(deepcopy=False, states=(*studies.FINISHED, TrialState.RUNNING))
+        if settings.objectives > 1:
+            costs = [(t.number, studies.progress(t), t.user_attrs.get("cost")) for t in known]
+            return make_pareto(*how, costs)
+        return make_scheduler(*how, settings.seed, [(t.number, studies.progress(t)) for t in known])
 
     def result(self) -> SearchResult:
         """Close the books."""

@@ -21,7 +21,7 @@ from kdsearch.search.prior import WithPrior
 from kdsearch.search.report import Report
 from kdsearch.search.space import Parameter, Space
 from kdsearch.search.stopped import WithStopped
-from kdsearch.search.study import finish, progress, report_score
+from kdsearch.search.study import ALONE, finish, progress, report_score
 
 __all__ = ["StudySearcher"]
 
@@ -66,6 +66,8 @@ class StudySearcher(Searcher):
         on_end: told of each trial that ends.
         stops_early: whether bad trials are stopped, so that a share of random ones is cheap.
         prior: trials of another search for TPE, see :class:`kdsearch.search.prior.WithPrior`.
+        on_postponed: told the number of each trial that used up the memory, and is left RUNNING to be tried once more
+            alone; None where they are alone already: then it has failed.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class StudySearcher(Searcher):
         wanted: int,
         cut_off: Sequence[FrozenTrial],
         on_end: OnEnd,
+        on_postponed: Callable[[int, str], None] | None = None,
         stops_early: bool = False,
         prior: Sequence[tuple[Mapping[str, Any], float]] = (),
     ) -> None:
@@ -88,7 +91,8 @@ class StudySearcher(Searcher):
         self._space, self._sampler, self._seed, self._epochs = space, sampler, seed, epochs
         self._wanted, self._given = wanted, 0
         self._cut_off = list(cut_off)
-        self._on_end, self._prior = on_end, list(prior)
+        self._on_end, self._on_postponed, self._prior = on_end, on_postponed, list(prior)
+        self._given_up: dict[str, str] = {}
         self._live: dict[str, optuna.Trial] = {}
         self._reports: dict[str, Report] = {}
         self._told: dict[str, set[int]] = {}
@@ -135,6 +139,10 @@ class StudySearcher(Searcher):
             self._told[trial_id].add(report.epoch)
             report_score(trial, report.best_score, report.epoch)
 
+    def give_up(self, trial_id: str, reason: str) -> None:
+        """The trial's worker is about to be killed, and not to be tried again."""
+        self._given_up[trial_id] = reason
+
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """Give the trial its state. Events of trials that have one are ignored, as are deaths while stopping."""
         trial = self._live.get(trial_id)
@@ -142,8 +150,19 @@ class StudySearcher(Searcher):
             return
         del self._live[trial_id]
         report = result["report"] if result else self._reports.get(trial_id)
-        reason = None
-        if error or not result or report is None:
+        reason = self._given_up.pop(trial_id, None)
+        self._told.pop(trial_id, None)
+        short = reason is None and (error or not result or (report is not None and report.out_of_memory))
+        if short and self._on_postponed is not None:
+            # A worker that is killed again and again may be the largest process of a machine without memory.
+            why = report.error if result and report is not None and report.error else "its worker died"
+            trial.set_user_attr(ALONE, why)
+            self._reports.pop(trial_id, None)
+            self._on_postponed(trial.number, why)
+            return
+        if reason is not None:
+            state = TrialState.FAIL
+        elif error or not result or report is None:
             state, reason = TrialState.FAIL, "its worker died"
         elif report.error is not None:
             state, reason = TrialState.FAIL, report.error

@@ -6,17 +6,19 @@ import contextlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+from kdsearch.command import USER_ERROR
 from kdsearch.errors import UserError
 from kdsearch.search.reaper import Reaper
 from kdsearch.search.resources import Machine, Node, gpu_bytes, local_machine
 
-__all__ = ["Session", "configure", "current_machine", "ray_session"]
+__all__ = ["Session", "cluster_errors", "configure", "current_machine", "ray_session"]
 
 # Before ray is imported. What a user has set stays.
 ENVIRONMENT = {
@@ -41,6 +43,10 @@ ENVIRONMENT = {
 # Methods of Ray's node, each starting a process; one that a version of Ray does not have is passed over.
 _NEEDLESS = ("start_monitor", "start_log_monitor", "start_api_server")
 _PREFIX = "kdsearch-ray-"
+# Without one of these nothing goes on.
+_SERVERS = ("gcs_server", "raylet")
+# How often Ray's servers are looked at.
+_WATCH_S = 0.5
 # A socket's path may have 107 bytes, and Ray appends about 70.
 _LONGEST = 35
 
@@ -64,7 +70,7 @@ class Session:
         self._address = address
         self._thread: threading.Thread | None = None
         self._foreign = False
-        self._ready, self._over = threading.Event(), threading.Event()
+        self._ready, self._closing, self._over = threading.Event(), threading.Event(), threading.Event()
         self._error: BaseException | None = None
         self._folder: str | None = None
         self._reaper: Reaper | None = None
@@ -99,6 +105,7 @@ class Session:
         self._ready.wait()
         import ray
 
+        self._closing.set()
         if not self._foreign:
             ray.shutdown()
         self._over.set()
@@ -114,7 +121,12 @@ class Session:
             self._error = error
         self._ready.set()
         # Ray's servers ask the kernel to end with whoever started them, and that is this thread.
-        self._over.wait()
+        while not self._over.wait(_WATCH_S):
+            if self._reaper is None or self._closing.is_set():
+                continue  # not started here, or about to end
+            dead = _dead_server()
+            if dead is not None and not self._closing.is_set():
+                _end_without(dead)
 
     def _start(self) -> None:
         configure()
@@ -146,6 +158,48 @@ class Session:
 _current: Session | None = None
 
 
+def _dead_server() -> str | None:
+    """The name of a server of the Ray started here that has died."""
+    from ray._private import worker
+
+    node = worker._global_node
+    for name, processes in getattr(node, "all_processes", {}).items():
+        if name in _SERVERS and any(info.process.poll() is not None for info in processes):
+            return str(name)
+    return None
+
+
+def _end_without(server: str) -> None:
+    """Ray cannot be used or even shut down once a server of it is gone: calls would wait for minutes.
+
+    Nothing is lost by ending at once: the journal is whole after every record, and the reaper clears the rest away.
+    """
+    sys.stdout.flush()
+    print(
+        f"kdsearch: error: Ray's {server} has died, killed or out of memory: everything is kept, carry on with the "
+        "same command and --resume",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(USER_ERROR)
+
+
+@contextlib.contextmanager
+def cluster_errors(address: str | None) -> Iterator[None]:
+    """The loss of a cluster that was joined is the user's to mend."""
+    try:
+        yield
+    except Exception as error:
+        from ray.exceptions import RayError, RayTaskError
+
+        if address is None or not isinstance(error, RayError | ConnectionError) or isinstance(error, RayTaskError):
+            raise
+        raise UserError(
+            f"--address {address}: the cluster was lost ({str(error).splitlines()[0][:200]}): everything is kept, "
+            "carry on with the same command and --resume"
+        ) from error
+
+
 @contextlib.contextmanager
 def ray_session(address: str | None = None) -> Iterator[Callable[[], None]]:
     """Ray for the time of a ``with``: that of the :class:`Session` around it, else one of its own.
@@ -170,16 +224,20 @@ def _lean() -> Iterator[None]:
     """Start no process that a search of one machine has no use for: on two cores they take longer than the rest of Ray.
 
     They are the autoscaler, the tail of log files and the server of the dashboard, which Ray starts without one too.
+    Servers listen on the loopback interface only: whoever reaches them may run code as this user.
     """
-    from ray._private import node
+    from ray._private import node, ray_constants
 
+    cluster = getattr(ray_constants, "ENABLE_RAY_CLUSTER", None)
     kept = {name: getattr(node.Node, name, None) for name in _NEEDLESS}
     try:
         for name, method in kept.items():
             if method is not None:
                 setattr(node.Node, name, lambda *args, **kwargs: None)
+        ray_constants.ENABLE_RAY_CLUSTER = False
         yield
     finally:
+        ray_constants.ENABLE_RAY_CLUSTER = cluster
         for name, method in kept.items():
             if method is not None:
                 setattr(node.Node, name, method)

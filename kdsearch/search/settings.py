@@ -34,6 +34,7 @@ class SearchSettings:
         cpus_per_trial: threads of a trial.
         peak_bytes: device memory a trial was measured to need.
         time_budget_s: seconds after which the search ends; what is running can be resumed.
+        trial_timeout_s: a trial that finishes no epoch for so many seconds hangs and has failed; None for ever.
         scheduler: ``asha``, ``hyperband``, ``median`` or ``none``.
         sampler: ``tpe``, ``random``, ``gp``, ``cmaes`` or ``qmc``.
         seed: of the sampler and of every trial: trials differ by their hyperparameters, not by luck.
@@ -55,6 +56,7 @@ class SearchSettings:
     cpus_per_trial: float = 1
     peak_bytes: int | None = None
     time_budget_s: float | None = None
+    trial_timeout_s: float | None = None
     scheduler: str = "asha"
     sampler: str = "tpe"
     seed: int = 0
@@ -132,11 +134,15 @@ def check_settings(settings: SearchSettings) -> None:
     check_sampler(settings.sampler, settings.objectives)
     if settings.time_budget_s is not None and settings.time_budget_s <= 0:
         raise UserError(f"--time-budget: wants more than 0 seconds, not {settings.time_budget_s:g}")
+    if settings.trial_timeout_s is not None and settings.trial_timeout_s <= 0:
+        raise UserError(f"--trial-timeout: wants more than 0 seconds, not {settings.trial_timeout_s:g}")
 
 
 @contextlib.contextmanager
 def output_lock(output: Path) -> Iterator[None]:
     """Hold an output folder for the time of a ``with``, made if it is not there; released also by SIGKILL.
+
+    Who holds it may take it again.
 
     Raises:
         UserError: another search holds it, or it cannot be written.
@@ -145,7 +151,7 @@ def output_lock(output: Path) -> Iterator[None]:
 
     try:
         output.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(output / ".lock", timeout=0)
+        lock = FileLock(output.resolve() / ".lock", timeout=0, is_singleton=True)
         lock.acquire()
     except Timeout:
         raise UserError(f"another search is running in {output}: wait for it, or give another --output") from None

@@ -135,9 +135,12 @@ class Space:
         """Take parameters out of the search and give them a value, which may lie outside their range.
 
         Raises:
-            UserError: the loss has no such hyperparameter, or a number was wanted.
+            UserError: the loss has no such hyperparameter, a number was wanted, or one that it can be at all.
         """
+        from kdsearch.search._space_file import allowed_values
+
         names = [*self.names, *self.fixed]
+        allowed = allowed_values(self.loss)
         for name, value in values.items():
             if name not in names:
                 known = ", ".join(sorted(names))
@@ -151,6 +154,11 @@ class Space:
             numeric = parameter is None or not parameter.choices or not isinstance(parameter.choices[0], str)
             if numeric and (isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value)):
                 raise UserError(f"--set {name}: wants a number, not {value!r}")
+            if name in WHOLE and not float(value).is_integer():
+                raise UserError(f"--set {name}: wants a whole number, not {value!r}")
+            if name in allowed and not allowed[name].low <= float(value) <= allowed[name].high:
+                low, high = allowed[name]
+                raise UserError(f"--set {name}: {value!r} lies outside {low:g} to {high:g}, which is all it can be")
         parameters = tuple(p for p in self.parameters if p.name not in values)
         known_points: list[Mapping[str, Value]] = []
         for point in self.known:

@@ -23,6 +23,7 @@ from kdsearch.errors import UserError
 from kdsearch.search.report import Report
 
 __all__ = [
+    "ALONE",
     "FINISHED",
     "JOURNAL",
     "close_decided",
@@ -38,6 +39,8 @@ __all__ = [
 JOURNAL = "study.journal"
 STUDY = "kdsearch"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+# Attribute of a trial that used up the memory and is to be tried once more, with nothing beside it: why.
+ALONE = "alone"
 _OUTCOME = "outcome"
 _SETUP = "setup"
 # A study of two objectives may have no intermediate values: there each epoch's score is an attribute of the trial.

@@ -20,11 +20,13 @@ from ray import tune
 from kdsearch.search.objective import EpochReport, Objective, TrialRun
 from kdsearch.search.report import Report
 
-__all__ = ["TrialActor", "one_line", "pack", "prepare_device", "reseed", "unpack"]
+__all__ = ["TrialActor", "is_out_of_memory", "one_line", "pack", "prepare_device", "reseed", "unpack"]
 
 _TRACEBACK = 4000  # characters of a traceback kept, from its end
 # A checkpoint is due once this many times its own cost has passed since the last: at most 2% of the time goes to them.
 _CHECKPOINT_SHARE = 50
+# What torch says where it has no exception of its own for it.
+_NO_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 # Longest wait for the other first actors of a run; on a shared cluster they may not all get their place.
 _TOGETHER_S = 30.0
 
@@ -133,7 +135,13 @@ class TrialActor(tune.Trainable):
 
     def _failure(self, error: Exception) -> Report:
         text = "".join(traceback.format_exception(error))[-_TRACEBACK:]
-        report = Report(self._epoch, total_seconds=self._seconds, error=one_line(error), traceback=text)
+        report = Report(
+            self._epoch,
+            total_seconds=self._seconds,
+            error=one_line(error),
+            traceback=text,
+            out_of_memory=is_out_of_memory(error),
+        )
         if self._run is not None:
             with contextlib.suppress(Exception):
                 report.best_score, report.best_epoch = float(self._run.best_score), int(self._run.best_epoch)
@@ -205,6 +213,14 @@ def unpack(data: bytes, device: str = "cpu") -> dict[str, Any]:
     """The state that :func:`pack` wrote; code in it is never run."""
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
     return state
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was used up: Python's or torch's on the CPU, the device's, or that of its libraries."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and any(words in said for words in _NO_MEMORY)
 
 
 def one_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from dataclasses import asdict, dataclass
@@ -66,17 +67,29 @@ class Checkpoint:
 
 
 def save_tensors(path: Path, payload: dict[str, Any]) -> None:
-    """Write tensors and plain values atomically: a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    """Write tensors and plain values atomically: a reader sees the old file or the new one, never half of one.
+
+    Raises:
+        UserError: the folder cannot be written, or its disk is full.
+    """
+    packed = io.BytesIO()
+    torch.save(payload, packed)  # apart from the file: torch tells of a full disk in words of its own
+    name = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            torch.save(payload, file)
+            file.write(packed.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except BaseException as error:
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UserError(
+                f"{path} cannot be written ({error.strerror or error}): make room, or name another"
+            ) from None
         raise
 
 
@@ -116,10 +129,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path} is not a checkpoint of this version of kdsearch (format {_FORMAT})")
     try:
         payload["channels"] = tuple((int(a), int(b), int(c)) for a, b, c in payload["channels"])
+        if not payload["channels"] or any(n < 1 for block in payload["channels"] for n in block):
+            raise ValueError(f"channels {payload['channels']} are those of no network")
         if payload.get("layout") is not None:
             payload["layout"] = Layout.from_plain(payload["layout"])
             if payload["layout"].blocks != payload["channels"]:
                 raise ValueError("its channels and its layout disagree")
+        _check_types(payload)
         return Checkpoint(**payload)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a whole checkpoint of kdsearch: {error}") from None
+
+
+def _check_types(payload: dict[str, Any]) -> None:
+    for name, kind in (("weights", dict), ("dataset", str), ("data", str), ("epoch", int), ("validation", dict)):
+        if not isinstance(payload.get(name), kind):
+            raise TypeError(f"{name} is no {kind.__name__}")
+    for name, value in payload["weights"].items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise TypeError(f"{name!r} among its weights is no tensor")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytest
 
 from kdsearch.search.study import read_study
 
@@ -95,7 +94,6 @@ def check_whole(output: Path, trials: int) -> None:
     assert not (output / ".tune").exists()
 
 
-@pytest.mark.faults
 def test_killed_twice_and_resumed(tmp_path: Path) -> None:
     output = tmp_path / "run"
     arguments = {"trials": 6, "pause": 0.2, "scheduler": "asha"}
@@ -127,7 +125,6 @@ def test_killed_twice_and_resumed(tmp_path: Path) -> None:
     assert len(run) - len(scores) <= 2 * 2 + 0.3 * len(scores)
 
 
-@pytest.mark.faults
 def test_interrupted_once_it_ends_cleanly(tmp_path: Path) -> None:
     output = tmp_path / "run"
     with search(output, trials=50, pause=3.0, scheduler="none") as process:
@@ -146,7 +143,6 @@ def test_interrupted_once_it_ends_cleanly(tmp_path: Path) -> None:
     wait(lambda: not alive(family))
 
 
-@pytest.mark.faults
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     output = tmp_path / "run"
     with search(output, trials=50, pause=3.0, concurrency=1) as process:
