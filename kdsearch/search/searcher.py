@@ -97,7 +97,11 @@ class StudySearcher(Searcher):
             # Seeded by the number of trials, so that a suggestion depends on the study and not on how often the
             # search was interrupted; one seed for all would repeat the first draws after each resume.
             count = len(self.study.get_trials(deepcopy=False))
-            self.study.sampler = make_sampler(self._sampler, _mixed(self._seed, count))
+            before, sampler = self.study.sampler, make_sampler(self._sampler, _mixed(self._seed, count))
+            if type(before) is type(sampler) and hasattr(sampler, "_search_space"):
+                # What all trials have in common: kept, for it is found anew from all of them where it is missing.
+                sampler._search_space = before._search_space  # type: ignore[attr-defined]
+            self.study.sampler = sampler
         frozen = self._cut_off.pop(0) if self._cut_off else None
         trial = optuna.Trial(self.study, frozen._trial_id) if frozen else self.study.ask()
         params = {p.name: _suggest(trial, p) for p in self._space.parameters}
