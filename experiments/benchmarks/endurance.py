@@ -150,7 +150,14 @@ def measure(trials: int, window: int, concurrency: int, sampler: str) -> tuple[F
             output = Path(folder) / "search"
             watch = Watch(output)
             settings = SearchSettings(
-                output, trials, _EPOCHS, concurrency=concurrency, gpus_per_trial=0, grace=1, sampler=sampler
+                output,
+                trials,
+                _EPOCHS,
+                concurrency=concurrency,
+                gpus_per_trial=0,
+                grace=1,
+                sampler=sampler,
+                checkpoint_every_s=0.0,  # a state an epoch, so that those of losers would pile up
             )
             found = run_search(Bowl(), space, settings, (watch,))
             left = sorted(p.name for p in output.iterdir())

@@ -139,6 +139,11 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         _check_output(output, settings.resume)
     if dataset is None:
         dataset = load(settings.dataset, settings.data_dir)
+    if losses.get(settings.loss).NEEDS.spatial_correlation and dataset.n_nodes < 2:
+        raise UserError(
+            f"--loss {settings.loss}: compares pairs of sensors, dataset {dataset.name!r} has a single one: choose a "
+            "loss that compares none, such as tcd"
+        )
     space = _space(settings.space or spaces.find(dataset.space), settings)
     if front and pruning is not None:
         pruning = prunings.with_top_percent(pruning, space)

@@ -93,6 +93,7 @@ class StudySearcher(Searcher):
         self._cut_off = list(cut_off)
         self._on_end, self._on_postponed, self._prior = on_end, on_postponed, list(prior)
         self._given_up: dict[str, str] = {}
+        self._model: Any = None
         self._live: dict[str, optuna.Trial] = {}
         self._reports: dict[str, Report] = {}
         self._told: dict[str, set[int]] = {}
@@ -109,6 +110,11 @@ class StudySearcher(Searcher):
             count = len(self.study.get_trials(deepcopy=False))
             explores = self._explores and count % _RANDOM_EVERY == _RANDOM_EVERY - 1
             sampler = make_sampler("random" if explores else self._sampler, _mixed(self._seed, count))
+            if not explores:
+                if self._model is not None and hasattr(sampler, "_search_space"):
+                    # What all trials have in common: kept, for it is found anew from all of them where it is missing.
+                    sampler._search_space = self._model._search_space  # type: ignore[attr-defined]
+                self._model = sampler
             self.study.sampler = WithPrior(sampler, self._prior) if self._prior and not explores else sampler
         frozen = self._cut_off.pop(0) if self._cut_off else None
         trial = optuna.Trial(self.study, frozen._trial_id) if frozen else self.study.ask()

@@ -242,6 +242,9 @@ READINGS: dict[str, Call] = {
     "npz of objects": array(npz(data=np.array([[{}]], dtype=object)), "npz"),
     "npz of no rows": array(npz(data=SPEEDS[:0]), "empty"),
     "npz of complex numbers": array(npz(data=SPEEDS.astype(complex)), "numbers"),
+    "a single sensor and a loss of pairs": Call(
+        "tune", MINE, "pairs of sensors", {"speeds.csv": csv(SPEEDS[:, :1]), "graph.csv": "0\n"}
+    ),
     "an array for an archive": array(npz(data=SPEEDS).replace(b"PK", b"KP"), "npz"),
 }
 
