@@ -113,7 +113,7 @@ class StudySearcher(Searcher):
             if not explores:
                 if self._model is not None and hasattr(sampler, "_search_space"):
                     # What all trials have in common: kept, for it is found anew from all of them where it is missing.
-                    sampler._search_space = self._model._search_space  # type: ignore[attr-defined]
+                    sampler._search_space = self._model._search_space
                 self._model = sampler
             self.study.sampler = WithPrior(sampler, self._prior) if self._prior and not explores else sampler
         frozen = self._cut_off.pop(0) if self._cut_off else None

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 
 import numpy as np
 import pytest
@@ -23,10 +22,8 @@ def test_demo_is_as_promised(demo: Dataset) -> None:
     assert demo.horizons == {3: 15, 6: 30, 9: 45}
 
 
-def test_demo_is_the_same_every_time_and_quick(demo: Dataset) -> None:
-    began = time.perf_counter()
+def test_demo_is_the_same_every_time(demo: Dataset) -> None:
     again = load("demo")
-    assert time.perf_counter() - began < 1.5
     assert again.fingerprint == demo.fingerprint
     assert simulate(30, 2, seed=8).speeds.tolist() != simulate(30, 2, seed=9).speeds.tolist()
 
