@@ -51,7 +51,7 @@ def run(plans: Mapping[str, RowPlan], tasks: Mapping[str, Task], settings: Setti
             session.wait()
             stop.install()
             _Run(plans, tasks, missing, done, settings, say, stop).go()
-    return done
+    return {key: done[key] for key in tasks}  # not in the order in which they ended
 
 
 class _Run:
@@ -176,8 +176,8 @@ class _Run:
     def _finish(self, task: Task, record: Record) -> None:
         self._done[task.key] = record
         count = self._total - len(self._waiting) - len(self._running)
-        how = f"validation {record.validation['score']:.3f} in {record.seconds:.0f} s"
-        self._say(f"{count} of {self._total}: {task.key}: {record.error or how}")
+        how = record.error or f"validation {record.validation['score']:.3f} in {record.seconds:.0f} s"
+        self._say(f"{count} of {self._total}: {task.key}: {how}")
         self._told = time.monotonic()
 
     def _tell(self) -> None:

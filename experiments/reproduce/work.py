@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from kdsearch.data import Dataset, Windows
 from kdsearch.distillation import losses
 from kdsearch.distillation.bank import TeacherBank
 from kdsearch.distillation.objective import DistillationObjective
+from kdsearch.errors import UserError
 from kdsearch.models.arima import ARIMA
 from kdsearch.models.astgcn import ASTGCN
 from kdsearch.models.classical import CopyLast, HistoricalAverage, RidgeAR
@@ -25,7 +27,7 @@ from kdsearch.models.layout import Layout
 from kdsearch.models.stgcn import CHANNELS, STGCN
 from kdsearch.pruning.objective import PruningObjective
 from kdsearch.pruning.settings import PruneSettings
-from kdsearch.training.checkpoint import Checkpoint, load_checkpoint
+from kdsearch.training.checkpoint import Checkpoint, load_checkpoint, load_tensors, save_tensors
 from kdsearch.training.evaluate import ClockForecaster, Forecaster, evaluate
 from kdsearch.training.fit import EpochReport, Trainer
 from kdsearch.training.metrics import score
@@ -35,6 +37,8 @@ from kdsearch.training.reference import fingerprint, fit_resumably, train_once
 __all__ = ["Tools", "classical", "network_of", "perform"]
 
 Told = Callable[[str], None]
+
+_SAVE_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -101,13 +105,30 @@ def _classical(task: Task, tools: Tools, told: Told) -> tuple[Record, dict[str, 
     dataset, began = tools.dataset, time.perf_counter()
     model: Forecaster | ClockForecaster
     if task.row.key == "arima":
-        n = dataset.n_nodes
-        model = ARIMA(Windows(dataset, "train"), dataset.n_pred, on_sensor=lambda i: told(f"sensor {i} of {n}"))
+        model = _arima(dataset, task.path.with_suffix(".partial"), told)
         weights = {"coefficients": model.coefficients, "intercept": model.intercept}
     else:
         model, weights = classical(task.row.key, dataset), {}
     seconds = time.perf_counter() - began
     return _record(task, model, tools, evaluate(model, dataset, "validation"), seconds=seconds), weights
+
+
+def _arima(dataset: Dataset, partial: Path, told: Told) -> ARIMA:
+    """Fitted sensor by sensor; those that an interrupted fit had done are not fitted again."""
+    begun, saved = None, time.monotonic()
+    if partial.exists():
+        with contextlib.suppress(UserError, KeyError):
+            kept_state = load_tensors(partial)
+            begun = (kept_state["coefficients"], kept_state["intercept"])
+
+    def after(coefficients: Tensor, intercept: Tensor) -> None:
+        nonlocal saved
+        told(f"sensor {coefficients.shape[2]} of {dataset.n_nodes}")
+        if time.monotonic() - saved > _SAVE_EVERY_S:
+            save_tensors(partial, {"coefficients": coefficients, "intercept": intercept})
+            saved = time.monotonic()
+
+    return ARIMA(Windows(dataset, "train"), dataset.n_pred, begun=begun, on_sensor=after)
 
 
 def _network(task: Task, tools: Tools, told: Told) -> tuple[Record, dict[str, Tensor]]:

@@ -31,7 +31,8 @@ class ARIMA:
         windows: training windows.
         steps: how many steps ahead it will be asked for.
         order: ``(p, d, q)``.
-        on_sensor: told after each sensor how many are done.
+        begun: weights ``[steps, n_his, k]`` and intercepts ``[steps, k]`` of the first k sensors, from an earlier fit.
+        on_sensor: told after each sensor the same of all sensors that are done.
 
     Raises:
         UserError: statsmodels is not installed.
@@ -42,7 +43,8 @@ class ARIMA:
         windows: Windows,
         steps: int,
         order: tuple[int, int, int] = ORDER,
-        on_sensor: Callable[[int], None] | None = None,
+        begun: tuple[Tensor, Tensor] | None = None,
+        on_sensor: Callable[[Tensor, Tensor], None] | None = None,
     ) -> None:
         days = windows.days.double().cpu().numpy()
         series = days.reshape(-1, days.shape[-1]).copy()
@@ -51,10 +53,13 @@ class ARIMA:
         n = series.shape[1]
         weight = np.empty((steps, windows.n_his, n))
         intercept = np.empty((steps, n))
-        for i in range(n):
+        done = 0 if begun is None else begun[0].shape[2]
+        if begun is not None:
+            weight[:, :, :done], intercept[:, :done] = begun[0].numpy(), begun[1].numpy()
+        for i in range(done, n):
             weight[:, :, i], intercept[:, i] = _affine(series[:, i], windows.n_his, steps, order)
             if on_sensor is not None:
-                on_sensor(i + 1)
+                on_sensor(torch.tensor(weight[:, :, : i + 1]), torch.tensor(intercept[:, : i + 1]))
         self.coefficients = torch.from_numpy(weight).to(windows.days)
         self.intercept = torch.from_numpy(intercept).to(windows.days)
 

@@ -74,3 +74,16 @@ def test_one_that_was_fitted_before(data):
     x = torch.randn(3, 12, 2)
     again = ARIMA.of(model.coefficients, model.intercept)
     assert torch.equal(model.roll_out(x, 2)[0], again.roll_out(x, 2)[0])
+
+
+def test_a_fit_that_was_cut_off_is_carried_on(data):
+    states = []
+    whole = ARIMA(Windows(data, "train"), 3, order=(1, 0, 0), on_sensor=lambda *state: states.append(state))
+    assert [coefficients.shape[2] for coefficients, _ in states] == [1, 2]
+    told = []
+    rest = ARIMA(
+        Windows(data, "train"), 3, order=(1, 0, 0), begun=states[0], on_sensor=lambda *state: told.append(state)
+    )
+    assert len(told) == 1  # one sensor was left
+    assert torch.equal(rest.coefficients, whole.coefficients)
+    assert torch.equal(rest.intercept, whole.intercept)
