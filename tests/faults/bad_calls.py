@@ -111,7 +111,6 @@ FLAGS: dict[str, Call] = {
     "--cost unknown": tune("--objective pareto --cost flops", "parameters, latency"),
     "--objective unknown": tune("--objective pareta", "did you mean pareto?"),
     "--objective with --prune": tune("--objective pareto --prune 97", "leave --prune out"),
-    "--objective with a sampler of one": Call("tune", "--objective pareto --sampler cmaes", "cmaes"),
     "--objective with a scheduler of one": Call("tune", "--objective pareto --scheduler median", "asha or none"),
     "--loss that cannot be pruned with": Call("tune", "--dataset corner.toml --loss fitnet --prune 50", "fitnet"),
     "--recipe unknown": tune("--recipe bets", "did you mean best?"),
