@@ -62,9 +62,10 @@ def sentences(search: Search) -> list[str]:
     if simple:
         rival = min(simple, key=lambda r: _mean(r))
         beats = sum(winner.mean[m] < rival.mean[m] for m in minutes)
-        where = f"at {beats} of {len(minutes)} horizons"
-        where = {0: "at no horizon", len(minutes): "at every horizon"}.get(beats, where)
-        out.append(f"It beats the better simple forecast, {rival.name} ({_figures(rival, minutes)} mph), {where}.")
+        shown = f"{rival.name} ({_figures(rival, minutes)} mph)"
+        where = "at every horizon" if beats == len(minutes) else f"at {beats} of {len(minutes)} horizons"
+        worse = f"The better simple forecast, {shown}, has a lower error at every horizon."
+        out.append(f"It beats the better simple forecast, {shown}, {where}." if beats else worse)
     found = importances(search)
     if found:
         first, share = next(iter(found.items()))
