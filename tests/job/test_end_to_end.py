@@ -82,7 +82,7 @@ def test_it_leaves_a_page_of_itself(search):
 
 
 def test_another_search_begins_with_its_winner(search):
-    arguments = [a.replace("/out", "/warm") for a in search.arguments]
+    arguments = [a.replace("/out", "/warm").replace("/store", "/warm-store") for a in search.arguments]
     process = call("tune", *arguments, "--warm-start", str(search.output), "--trials", "1", "--set", "alpha1=0.3")
     assert process.returncode == 0, process.stderr
     assert "warm start from out: 2 first points" in process.stdout

@@ -210,6 +210,8 @@ def test_a_front(tmp_path, make_document, cost):
     assert_whole(page, text)
     assert "Search for a front" in page.text
     assert "retrained (2)" in page.text
+    assert "2 points along the front were trained again, from 4,999 to 5,000 parameters" in page.text
+    assert "point with the lowest validation error, trial 0" in page.text
     assert "On the front" in page.text
 
 

@@ -134,7 +134,7 @@ def beside(search: Search) -> Markup | None:
 
 def _dots(rows: Sequence[Row], minutes: Sequence[int], size: Size) -> Markup:
     # On a phone the horizons lie below each other, and names above their rows.
-    left = 16 + 6.6 * max(len(r.name) for r in rows) if size != NARROW else 4.0
+    left = 16 + max((7.4 if r.winner else 6.6) * len(r.name) for r in rows) if size != NARROW else 4.0
     row_height, head, gap = 27 if size != NARROW else 42, 26, 34
     panels = []
     ends = [v for r in rows for m in minutes for v in (r.mean[m], *r.runs[m])]

@@ -50,8 +50,14 @@ def sentences(search: Search) -> list[str]:
     runs = len(best.get("seeds", []))
     winner = rows[-1]
     seeds = f"{runs} seeds" if runs > 1 else "one seed"
+    what = "best configuration" if not search.pareto else "point with the lowest validation error"
+    if search.points:
+        sizes = sorted(p.n_parameters for p in search.points)
+        out.append(
+            f"{len(sizes)} points along the front were trained again, from {sizes[0]:,} to {sizes[-1]:,} parameters."
+        )
     out.append(
-        f"The best configuration, trial {search.winner}, was trained again at full length with {seeds} that the search "
+        f"The {what}, trial {search.winner}, was trained again at full length with {seeds} that the search "
         f"had not used. On the test days its mean absolute error is {_figures(winner, minutes)} mph at "
         f"{_list([str(m) for m in minutes])} minutes ahead, with {winner.parameters or 0:,} parameters."
     )
@@ -62,9 +68,10 @@ def sentences(search: Search) -> list[str]:
     if simple:
         rival = min(simple, key=lambda r: _mean(r))
         beats = sum(winner.mean[m] < rival.mean[m] for m in minutes)
-        where = f"at {beats} of {len(minutes)} horizons"
-        where = {0: "at no horizon", len(minutes): "at every horizon"}.get(beats, where)
-        out.append(f"It beats the better simple forecast, {rival.name} ({_figures(rival, minutes)} mph), {where}.")
+        shown = f"{rival.name} ({_figures(rival, minutes)} mph)"
+        where = "at every horizon" if beats == len(minutes) else f"at {beats} of {len(minutes)} horizons"
+        worse = f"The better simple forecast, {shown}, has a lower error at every horizon."
+        out.append(f"It beats the better simple forecast, {shown}, {where}." if beats else worse)
     found = importances(search)
     if found:
         first, share = next(iter(found.items()))
