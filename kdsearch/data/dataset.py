@@ -59,6 +59,8 @@ class Dataset:
         n_his: steps a forecast sees.
         n_pred: steps it looks ahead.
         notes: sentences for the user, such as what was dropped while reading.
+        unit: of the raw readings, which ``speeds`` are converted from.
+        missing: what marks a missing raw reading, ``"nan"``, or ``"zero"`` as well.
 
     Raises:
         UserError: the parts do not fit together, there are fewer days than the split names, or a sensor has no
@@ -73,6 +75,8 @@ class Dataset:
     n_his: int = 12
     n_pred: int = 9
     notes: tuple[str, ...] = ()
+    unit: str = "mph"
+    missing: str = "nan"
 
     def __post_init__(self) -> None:
         if self.speeds.ndim != 3:

@@ -103,6 +103,8 @@ def assemble(declaration: Declaration, speeds_file: Path, graph_file: Path) -> D
         split=d.split,
         space=d.space,
         notes=tuple(notes),
+        unit=d.speeds.unit,
+        missing=d.missing,
     )
 
 
