@@ -47,6 +47,7 @@ class JobSettings:
         resume: carry on with what is there.
         store: of best configurations.
         quiet: print warnings and the result only.
+        verbose: print a line an epoch.
         command: the command line, for the record.
     """
 
@@ -83,4 +84,5 @@ class JobSettings:
     resume: bool = False
     store: Path | None = None
     quiet: bool = False
+    verbose: bool = False
     command: str = ""
