@@ -16,7 +16,8 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "tune": "search the hyperparameters of a distillation loss",
     "train": "train one network, also from a search's best.json",
-    "export": "print the tables of finished searches",
+    "export": "print the tables of finished searches, or write the winner as a model",
+    "predict": "forecast the next 45 minutes from recent readings",
     "report": "write a search as one HTML page",
     "compare": "put searches side by side",
 }

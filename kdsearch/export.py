@@ -1,7 +1,8 @@
-"""The command that turns results into tables: ``python -m kdsearch.export --output DIR --format tex``."""
+"""The command that hands results on: tables (``--format tex``), and the winner itself (``--model onnx``)."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "parser"]
 
+_EXAMPLES = """\
+examples:
+  python -m kdsearch.export --output runs/demo-stcd --format tex     the tables of a search
+  python -m kdsearch.export --dataset pemsd7 --paper                 those of the store, beside the paper's
+  python -m kdsearch.export --output runs/demo-stcd --model onnx     the winner, for any ONNX runtime
+"""
 TABLES = ("auto", "best", "2", "3", "comparison", "front")
 
 
@@ -23,26 +30,40 @@ def parser() -> Parser:
     """The command line."""
     out = Parser(
         program("export"),
-        "Print the tables of finished searches, or of the store of best configurations.",
-        "Examples: python -m kdsearch.export --output runs/demo-stcd --format tex; "
-        "python -m kdsearch.export --dataset pemsd7 --paper",
+        "Print the tables of finished searches, or of the store of best configurations; or write the winner of a "
+        "search as a model that needs no kdsearch.",
+        epilog=_EXAMPLES,
     )
-    source = out.add_argument_group("what to read (one of the two)")
+    source = out.add_argument_group("what to read (--output or --dataset)")
     source.add_argument(
         "--output",
         metavar="DIR",
         type=Path,
         action="append",
         default=[],
-        help="folder of a search, or of several searches, or a best.json; may be repeated",
+        help="folder of a search, or of several searches, or a best.json; may be repeated. With --model one search, or "
+        "a checkpoint",
     )
-    source.add_argument("--dataset", metavar="NAME", help="all best configurations stored for this dataset")
+    source.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="all best configurations stored for this dataset. With --model the name or TOML file of the search's "
+        "dataset, for a checkpoint of an earlier version",
+    )
     source.add_argument(
         "--store",
         metavar="DIR",
         type=Path,
         help="where they are stored, if not in KDSEARCH_STORE, experiments/best or the user's data folder",
     )
+    model = out.add_argument_group("the winner as a model")
+    model.add_argument(
+        "--model",
+        choices=("onnx", "pt2"),
+        help="write the trained student with its graph and normalisation: ONNX, or PyTorch's exported program",
+    )
+    model.add_argument("--latency", action="store_true", help="also time PyTorch, both forms and the teacher's network")
+    model.add_argument("--data-dir", metavar="DIR", type=Path, help="where the raw files of --dataset lie")
     shape = out.add_argument_group("what to print")
     shape.add_argument("--format", choices=("json", "csv", "md", "tex"), default="md", help="form of the table")
     shape.add_argument(
@@ -54,7 +75,12 @@ def parser() -> Parser:
         "auto: 2 and 3, where there is any",
     )
     shape.add_argument("--paper", action="store_true", help="the paper's row beside each of ours (tables 2 and 3)")
-    shape.add_argument("--file", metavar="PATH", type=Path, help="write there, not to the terminal")
+    shape.add_argument(
+        "--file",
+        metavar="PATH",
+        type=Path,
+        help="write there, not to the terminal; of --model the model (default: student.onnx or .pt2 beside best.json)",
+    )
     return out
 
 
@@ -68,6 +94,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         UserError: nothing to read, or something in it is wrong.
     """
     arguments = parser().parse_args(argv)
+    if arguments.model is not None:
+        return _model(arguments)
+    for option in ("latency", "data_dir"):
+        if getattr(arguments, option):
+            raise UserError(f"--{option.replace('_', '-')} belongs to --model onnx or --model pt2")
     if bool(arguments.output) == (arguments.dataset is not None):
         raise UserError("name either what a search left (--output DIR) or a dataset of the store (--dataset NAME)")
     front = arguments.table == "front"
@@ -87,6 +118,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         write_text(arguments.file, text)
     return 0
+
+
+def _model(arguments: argparse.Namespace) -> int:
+    if len(arguments.output) != 1:
+        raise UserError("--model wants the folder of one search: --output DIR")
+    if arguments.paper or arguments.table != "auto" or arguments.format != "md" or arguments.store:
+        raise UserError("--model writes a model and no table: leave out --format, --table, --paper and --store")
+    from kdsearch.deploy.export import run_export
+
+    a = arguments
+    return run_export(a.output[0], a.model, a.file, a.dataset, a.data_dir, a.latency)
 
 
 def _found(outputs: Sequence[Path], front: bool) -> list[Result]:

@@ -143,7 +143,9 @@ def parser() -> command.Parser:
     out.add_argument(
         "--store", type=Path, metavar="DIR", help="store of best configurations (default: experiments/best)"
     )
-    out.add_argument("--quiet", action="store_true", help="only the result and warnings")
+    loud = out.add_mutually_exclusive_group()
+    loud.add_argument("--quiet", action="store_true", help="only the result and warnings")
+    loud.add_argument("--verbose", action="store_true", help="a line an epoch, with every part of the loss")
     return p
 
 

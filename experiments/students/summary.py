@@ -113,7 +113,11 @@ def _plain(setup: Setup) -> dict[str, Any]:
 
 
 def _table(setup: Setup, rows: Mapping[str, Any]) -> Table:
-    columns = [Column("models", "Models"), Column("parameters", "Parameters", number=whole), Column("runs", "Seeds")]
+    columns = [
+        Column("models", "Models"),
+        Column("parameters", "Parameters", number=whole),
+        Column("runs", "Seeds", number=whole),
+    ]
     columns.append(Column("validation", "Validation score", figure=True))
     keys = [key for key in next(iter(rows.values()))["test"] if key.startswith("mae_")]
     columns += [Column(key, f"Test MAE {key.removeprefix('mae_')} min", figure=True) for key in keys]

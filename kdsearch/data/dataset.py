@@ -61,6 +61,8 @@ class Dataset:
         notes: sentences for the user, such as what was dropped while reading.
         distances: float64 ``[N, N]`` in metres, symmetric, infinite where none is known; None where the graph was given
             as weights. No network sees them: they tell where a sensor lies on a map.
+        unit: of the raw readings, which ``speeds`` are converted from.
+        missing: what marks a missing raw reading, ``"nan"``, or ``"zero"`` as well.
 
     Raises:
         UserError: the parts do not fit together, there are fewer days than the split names, or a sensor has no
@@ -76,6 +78,8 @@ class Dataset:
     n_pred: int = 9
     notes: tuple[str, ...] = ()
     distances: NDArray[np.float64] | None = None
+    unit: str = "mph"
+    missing: str = "nan"
 
     def __post_init__(self) -> None:
         if self.speeds.ndim != 3:

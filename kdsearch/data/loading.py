@@ -105,6 +105,8 @@ def assemble(declaration: Declaration, speeds_file: Path, graph_file: Path) -> D
         space=d.space,
         notes=tuple(notes),
         distances=distances,
+        unit=d.speeds.unit,
+        missing=d.missing,
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kdsearch.errors import UserError
 
-__all__ = ["FASTEST_MPH", "read_edges", "read_matrix", "read_speeds", "read_table"]
+__all__ = ["FASTEST_MPH", "header", "read_edges", "read_matrix", "read_speeds", "read_table"]
 
 Array = NDArray[np.float64]
 
@@ -120,6 +120,13 @@ def read_table(path: Path, skip_columns: int = 0) -> tuple[Array, int]:
     except ValueError:
         pass
     return _slow_table(path, rows, first + 1, width, skip_columns), first + 1
+
+
+def header(path: Path, skip_columns: int = 0) -> list[str] | None:
+    """The names over the columns of a csv; None where its first row holds numbers."""
+    first = next(line for line in _lines(path) if line.strip())
+    cells = [cell.strip() for cell in first.split(",")[skip_columns:]]
+    return cells if _is_header(cells, path) else None
 
 
 def _slow_table(path: Path, rows: Sequence[str], first_line: int, width: int, skip: int) -> Array:

@@ -11,6 +11,7 @@ import torch
 
 from kdsearch import fingerprint
 from kdsearch.data import Dataset
+from kdsearch.data.site import Site
 from kdsearch.job.plan import Plan
 from kdsearch.job.prepare import Prepared, Say, trained
 from kdsearch.job.rivals import Rival, train_rival
@@ -89,6 +90,7 @@ def checkpoint_of(plan: Plan, run: SeedRun, start: str) -> Checkpoint:
         validation={"score": run.score, **run.validation},
         seconds=run.seconds,
         layout=layout,
+        site=Site.of(plan.dataset),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -43,9 +44,17 @@ def run_job(settings: JobSettings) -> int:
 
 def _run(plan: Plan, settings: JobSettings) -> int:
     from kdsearch.search.progress import Progress
+    from kdsearch.search.remaining import course_of
 
     before = _best_before(plan)
-    progress = Progress(stream=sys.stderr if settings.quiet else sys.stdout, epochs=plan.student.epochs, best=before)
+    limits = plan.search
+    progress = Progress(
+        stream=sys.stderr if settings.quiet else sys.stdout,
+        course=course_of(limits.scheduler, limits.epochs, limits.grace, limits.reduction),
+        best=before,
+        verbose=settings.verbose,
+        time_budget_s=limits.time_budget_s,
+    )
     say = _warnings_only if settings.quiet else progress.on_message
     dataset = plan.dataset
     split = dataset.split
@@ -76,7 +85,8 @@ def _run(plan: Plan, settings: JobSettings) -> int:
     output = plan.search.output
     board = TensorBoard(output, None if before is None else before[0])
     listeners = (board,) if settings.quiet else (progress, board)
-    found = run_search(prepared.objective, plan.space, plan.search, listeners)
+    with contextlib.closing(progress):  # an error must not leave its view on the terminal
+        found = run_search(prepared.objective, plan.space, plan.search, listeners)
     if found.reason == "interrupted":
         print(f"interrupted; carry on with: {_resume(settings.command)}", file=sys.stderr)
         return _INTERRUPTED

@@ -51,6 +51,7 @@ class JobSettings:
         warm_start: folder of another search, see :mod:`kdsearch.search.warm`; its best points come first.
         warm_points: most of them.
         warm_prior: whether the sampler learns from its trials too.
+        verbose: print a line an epoch.
         command: the command line, for the record.
     """
 
@@ -91,4 +92,5 @@ class JobSettings:
     warm_start: Path | None = None
     warm_points: int = 5
     warm_prior: bool = False
+    verbose: bool = False
     command: str = ""

@@ -14,6 +14,7 @@ import torch
 from kdsearch import fingerprint
 from kdsearch.data import Dataset
 from kdsearch.data.catalog import KNOWN
+from kdsearch.data.site import Site
 from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.errors import UserError
 from kdsearch.job.bank import recorded_sampling
@@ -233,6 +234,7 @@ def _distil(
         validation={"score": result.best.score, **result.best.validation},
         seconds=seconds,
         layout=layout,
+        site=Site.of(plan.dataset),
     )
 
 

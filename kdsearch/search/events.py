@@ -57,12 +57,17 @@ class Events:
         self._heard: dict[str, tuple[Any, float]] = {}
         self._processes: dict[Any, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune's snapshots, which nobody reads, take in all that they can reach: locks and terminals too.
+        return {}
+
     def begin(self, searcher: StudySearcher, cut_off: Iterable[FrozenTrial]) -> None:
         """A run of Tune begins."""
         self._searcher = searcher
         self._last_epoch = {t.number: max(progress(t), default=0) for t in cut_off}
         self._actors.clear()
         self._heard.clear()
+        self.stop.silent = any(listener.shows_stop for listener in self._listeners)
 
     def tell(self, method: str, *args: Any) -> None:
         """Call every listener; one that raises is dropped, with a line on stderr."""
@@ -147,6 +152,8 @@ class Events:
         """Whether the run is to end; from then on deaths of workers are ours."""
         reason = self.stop.reason
         if reason is not None and self._searcher is not None:
+            if not self._searcher.stopping:
+                self.tell("on_stop", reason)
             self._searcher.stopping = True
         return reason is not None
 

@@ -23,11 +23,15 @@ class StopRequest:
 
     Args:
         budget_s: seconds until the search is asked to end; None for no limit.
+
+    Attributes:
+        silent: a live view has the terminal and tells of the first signal itself.
     """
 
     def __init__(self, budget_s: float | None = None) -> None:
         self._deadline = math.inf if budget_s is None else time.monotonic() + budget_s
         self._signalled = False
+        self.silent = False
         self._before: dict[int, Any] = {}
 
     @property
@@ -59,8 +63,12 @@ class StopRequest:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._signalled:
             # Ray's processes die with this one; the journal is whole after every record.
+            if self.silent:
+                os.write(sys.stderr.fileno(), b"\n")  # off the last line of the view
             os._exit(128 + number)
         self._signalled = True
+        if self.silent:
+            return
         name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
         os.write(sys.stderr.fileno(), f"\n{name}: ending, everything is kept; once more ends at once\n".encode())
 

@@ -54,7 +54,15 @@ class Listener:
     """Hears of everything in a search, in the driver; each method may be overridden and does nothing by default.
 
     A listener that raises is told nothing more; the search goes on without it.
+
+    Attributes:
+        shows_stop: whether it tells the user of Ctrl-C in :meth:`on_stop`, so that nothing else needs to.
     """
+
+    @property
+    def shows_stop(self) -> bool:
+        """See above."""
+        return False
 
     def on_search_start(self, wanted: int, finished: int, concurrency: int) -> None:
         """A search begins or goes on: ``wanted`` trials in total, ``finished`` of them already."""
@@ -78,6 +86,9 @@ class Listener:
 
     def on_message(self, text: str) -> None:
         """Something a user should know, in one line."""
+
+    def on_stop(self, reason: str) -> None:
+        """The search is asked to end: ``"interrupted"`` by a signal, or ``"time budget"``. It does so soon."""
 
     def on_search_end(self, result: SearchResult) -> None:
         """The search has ended, for whatever reason."""

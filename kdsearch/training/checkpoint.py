@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kdsearch.data import Dataset
+from kdsearch.data.site import Site
 from kdsearch.errors import UserError
 from kdsearch.models.stgcn import STGCN, Channels, Layout
 from kdsearch.training.network import new_network
@@ -35,6 +37,8 @@ class Checkpoint:
         seconds: wall time of the whole training.
         layout: the whole shape, as :attr:`STGCN.layout`, of a network that the channels alone do not describe: a
             pruned one. None: the published network with these channels.
+        site: graph, normalisation and unit, so that the network can forecast without its dataset. None in cached
+            references, and in checkpoints of earlier versions.
     """
 
     channels: Channels
@@ -45,8 +49,9 @@ class Checkpoint:
     validation: dict[str, float]
     seconds: float
     layout: Layout | None = None
+    site: Site | None = None
 
-    def network(self, dataset: Dataset, device: str = "cpu") -> STGCN:
+    def network(self, dataset: Dataset | Site, device: str = "cpu") -> STGCN:
         """The network, in evaluation mode.
 
         Raises:
@@ -115,7 +120,13 @@ def load_tensors(path: Path) -> dict[str, Any]:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write ``checkpoint`` to ``path`` atomically."""
-    save_tensors(path, {"format": _FORMAT, **asdict(checkpoint)})
+    payload = {"format": _FORMAT, **asdict(replace(checkpoint, site=None))}
+    if checkpoint.site is not None:
+        payload["site"] = {
+            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            for name, value in checkpoint.site.plain().items()
+        }
+    save_tensors(path, payload)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -135,9 +146,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
             payload["layout"] = Layout.from_plain(payload["layout"])
             if payload["layout"].blocks != payload["channels"]:
                 raise ValueError("its channels and its layout disagree")
+        if payload.get("site") is not None:
+            payload["site"] = Site.from_plain(payload["site"])
         _check_types(payload)
         return Checkpoint(**payload)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(f"{path} is not a whole checkpoint of kdsearch: {error}") from None
 
 

@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from pathlib import Path
 
-from kdsearch.search.progress import Progress, span
+import pytest
+
+from kdsearch.search.progress import Progress, can_redraw, figures, span
 from kdsearch.search.record import Ranked
+from kdsearch.search.remaining import Course
 from kdsearch.search.report import Report
 from kdsearch.search.settings import SearchResult
 
 
 def play(stream: io.StringIO, live: bool) -> str:
-    progress = Progress(stream, live=live, epochs=9)
+    progress = Progress(stream, live=live, course=Course(9, 1, 3))
     params = {"batch_size": 50, "alpha1": 0.123456}
     progress.on_search_start(4, 0, 2)
     progress.on_trial_start(0, params, 0)
@@ -56,3 +60,52 @@ def test_a_terminal_has_the_lines_too_and_a_table() -> None:
 
 def test_spans() -> None:
     assert [span(s) for s in (0.4, 59, 61, 3600 * 2 + 300)] == ["0 s", "59 s", "1 min 1 s", "2 h 5 min"]
+
+
+def test_verbose_has_a_line_an_epoch() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream, verbose=True)
+    progress.on_trial_start(2, {}, 0)
+    progress.on_epoch(2, {}, Report(1, 3.25, {}, {"response": 0.5, "spatial": 0.125}, 1e-3, 1.5, best_score=3.25))
+    assert (
+        stream.getvalue()
+        .splitlines()[-1]
+        .endswith("trial 2 epoch 1: score 3.25, best 3.25, response=0.5 spatial=0.125, rate 0.001, 1.50 s")
+    )
+
+
+def test_figures_of_the_best() -> None:
+    found = {"mae_15": 2.5, "mae_45": 4.4, "mae_30": 3.5, "rmse_15": 9.0}
+    assert figures(found) == "MAE 2.50 / 3.50 / 4.40 at 15 / 30 / 45 min"
+    assert figures({}) == ""
+
+
+def test_what_can_be_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    assert can_redraw(Screen())
+    assert not can_redraw(io.StringIO())
+    monkeypatch.setenv("TERM", "dumb")
+    assert not can_redraw(Screen())
+
+
+def test_drawing_costs_a_small_share_of_its_second() -> None:
+    progress = Progress(io.StringIO(), live=True, course=Course(50, 5, 3))
+    progress.on_search_start(64, 0, 16)
+    params = {"batch_size": 50, "learning_rate": 0.00123, "alpha1": 0.17, "alpha2": 0.047, "alpha3": 0.313}
+    for number in range(16):
+        progress.on_trial_start(number, params, 0)
+        progress.on_epoch(number, params, Report(1, 3.25, best_score=3.25))
+    live = progress._live
+    assert live is not None
+    costs = []
+    for _ in range(10):
+        began = time.process_time()
+        live.refresh()
+        costs.append(time.process_time() - began)
+    progress.close()
+    assert sorted(costs)[5] < 0.05
+    print(f"a drawing takes {1e3 * sorted(costs)[5]:.1f} ms")

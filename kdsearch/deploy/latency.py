@@ -1,0 +1,97 @@
+"""How long each form of a student takes to forecast, beside the teacher's network."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from kdsearch.deploy.forecaster import Forecaster
+from kdsearch.deploy.models import open_model
+from kdsearch.deploy.student import Student
+from kdsearch.deploy.write import KINDS, check_packages, readings_like, write_student
+from kdsearch.models.stgcn import TEACHER
+from kdsearch.training.network import new_network
+
+__all__ = ["BATCHES", "Row", "latencies", "shown"]
+
+BATCHES = (1, 64)
+_TURNS = 5
+
+
+class Row(NamedTuple):
+    """Median time of a whole forecast, from raw readings to all steps, by windows in a batch.
+
+    Attributes:
+        form: which network, in which form.
+        parameters: of the network.
+        seconds: by size of batch.
+    """
+
+    form: str
+    parameters: int
+    seconds: dict[int, float]
+
+
+def latencies(student: Student, runs: int = 50, batches: Sequence[int] = BATCHES) -> list[Row]:
+    """Time the teacher's network, the student's and both exported forms on the CPU with torch's number of threads.
+
+    The forms take turns, so that all of them share what else the machine does. The teacher's weights are fresh: they do
+    not change the time.
+
+    Args:
+        student: trained.
+        runs: forecasts of each form and size.
+        batches: sizes.
+    """
+    for kind in KINDS:
+        check_packages(kind)
+    network, site = student
+    teacher = new_network(site, TEACHER, seed=0).eval()
+    with tempfile.TemporaryDirectory(prefix="kdsearch-") as folder:
+        forms: dict[str, tuple[int, Callable[[Any], Any]]] = {
+            "teacher, PyTorch": (teacher.n_parameters(), _native(teacher, site)),
+            "student, PyTorch": (network.n_parameters(), _native(network, site)),
+        }
+        for kind in KINDS:
+            path = write_student(student, kind, Path(folder) / f"student.{kind}").path
+            forms[f"student, {kind}"] = (network.n_parameters(), open_model(path, threads=torch.get_num_threads()).run)
+        rows = [Row(name, parameters, {}) for name, (parameters, _) in forms.items()]
+        for batch in batches:
+            readings = readings_like(site, batch)
+            seconds: dict[str, list[float]] = {name: [] for name in forms}
+            for _ in range(_TURNS):
+                for name, (_, forecast) in forms.items():
+                    forecast(readings)  # the first of a turn finds the caches cold
+                    for _ in range(-(-runs // _TURNS)):
+                        began = time.perf_counter()
+                        forecast(readings)
+                        seconds[name].append(time.perf_counter() - began)
+            for row in rows:
+                row.seconds[batch] = statistics.median(seconds[row.form])
+    return rows
+
+
+def _native(network: Any, site: Any) -> Callable[[Any], Any]:
+    model = Forecaster(lambda z: network.roll_out(z, site.n_pred)[0], site).eval()
+
+    def forecast(readings: Any) -> Any:
+        with torch.no_grad():
+            return model(torch.from_numpy(readings))
+
+    return forecast
+
+
+def shown(rows: Sequence[Row]) -> str:
+    """The rows as a table for a terminal."""
+    batches = list(rows[0].seconds)
+    lines = [f"{'ms a forecast of all steps, by batch':<38}" + "".join(f"{f'{b}':>10}" for b in batches)]
+    for row in rows:
+        label = f"{row.form} ({row.parameters:,} parameters)"
+        lines.append(f"{label:<38}" + "".join(f"{1e3 * row.seconds[b]:>10.2f}" for b in batches))
+    return "\n".join(lines)

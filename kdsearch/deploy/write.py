@@ -1,0 +1,195 @@
+"""Exporting a student: one file with its weights, its graph, its normalisation and its treatment of gaps."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import math
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from kdsearch.data.site import Site
+from kdsearch.deploy.folded import Folded
+from kdsearch.deploy.forecaster import Forecaster
+from kdsearch.deploy.models import open_model
+from kdsearch.deploy.spec import ENTRY, Spec
+from kdsearch.deploy.student import Student
+from kdsearch.errors import UserError
+from kdsearch.models.stgcn import STGCN
+
+__all__ = ["KINDS", "TOLERANCE", "Written", "check_packages", "default_file", "readings_like", "write_student"]
+
+KINDS = ("onnx", "pt2")
+# Most that a forecast of the file may differ from PyTorch's in double precision, as a share of the largest one,
+TOLERANCE = 1e-5
+# ... or as a multiple of what PyTorch's own single precision differs by, where that is more.
+_ROUNDINGS = 20.0
+_INPUT, _OUTPUTS = "readings", ("next", "forecast")
+_OPSET = 17
+
+
+class Written(NamedTuple):
+    """An exported model.
+
+    Attributes:
+        path: its file.
+        bytes: size of the file.
+        spec: what it says of itself.
+        difference: the largest one between its forecasts and those of the trained network in PyTorch, in double
+            precision, as a share of the largest forecast.
+    """
+
+    path: Path
+    bytes: int
+    spec: Spec
+    difference: float
+
+
+def default_file(output: Path, kind: str) -> Path:
+    """Where a model goes unless the user says: beside the results of its search."""
+    return (output if output.is_dir() else output.parent) / f"student.{kind}"
+
+
+def check_packages(kind: str) -> None:
+    """Refuse early what could not be written.
+
+    Raises:
+        UserError: a package is missing; the sentence has the line that installs it.
+    """
+    wanted = ("onnx", "onnxruntime") if kind == "onnx" else ()
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"ONNX needs the package {missing[0]}, which is not installed: pip install onnx onnxruntime")
+
+
+def write_student(student: Student, kind: str, path: Path) -> Written:
+    """Export a student and check the file against PyTorch before it gets its name.
+
+    Args:
+        student: trained, pruned or not; a pruned one is written in its small shape.
+        kind: ``"onnx"`` for any ONNX runtime, ``"pt2"`` for PyTorch without kdsearch.
+        path: the file.
+
+    The model takes ``readings [B, n_his, N]`` in the site's unit and gives ``next [B, N]`` and
+    ``forecast [B, n_pred, N]`` in the same unit, for any B. Missing readings are treated inside.
+
+    Raises:
+        UserError: a package is missing, the file cannot be written, or forecasts differ by more than roundings.
+    """
+    check_packages(kind)
+    network, site = student
+    spec = Spec.of(site, network.n_parameters())
+    model = Forecaster(Folded(network, site.n_pred), site).eval()
+    example = torch.from_numpy(readings_like(site, 2))
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder, with the same suffix: it is opened by its kind, and renamed once it is right.
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".{kind}", dir=path.parent)
+        os.close(handle)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on its own exporters; the check below is what counts
+            _WRITERS[kind](model, example, spec, Path(temporary))
+        difference, rounding = _difference(student, Path(temporary))
+        if not difference <= max(TOLERANCE, _ROUNDINGS * rounding):
+            raise UserError(
+                f"{path} was not written: forecasts of the exported model differ from PyTorch's by {difference:.1e} "
+                f"of the largest one, more than roundings explain; another version of the package may help"
+            )
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+    return Written(path, path.stat().st_size, spec, difference)
+
+
+def readings_like(site: Site, batch: int) -> np.ndarray:
+    """Made-up readings ``[batch, n_his, N]`` float32 in the site's unit that move as speeds do, some of them missing.
+
+    From a fixed seed.
+    """
+    draw = np.random.default_rng(0)
+    shape = (batch, site.n_his, site.n_nodes)
+    level = 0.7 * draw.standard_normal((batch, 1, 1)) + 0.3 * draw.standard_normal((batch, 1, site.n_nodes))
+    moved = 0.1 * draw.standard_normal(shape).cumsum(axis=1)
+    speeds = (site.mean + site.std * (level + moved)).clip(min=1.0) / site.mph
+    gaps = draw.random(shape) < 0.05
+    gaps[0, :, 0] = True  # a sensor without any reading
+    speeds[gaps] = 0.0 if site.missing == "zero" else np.nan
+    return speeds.astype(np.float32)
+
+
+def _difference(student: Student, path: Path) -> tuple[float, float]:
+    """The file's forecasts against the trained network's in double precision, for several sizes of batch.
+
+    Returns:
+        Largest difference as a share of the largest forecast, and the same of PyTorch in single precision: some
+        networks enlarge roundings a hundredfold in nine steps of feedback, whoever computes them.
+    """
+    site = student.site
+    exact, single = _native(copy.deepcopy(student.network).double(), site), _native(student.network, site)
+    model = open_model(path)
+    worst, rounding = 0.0, 0.0
+    for batch in (1, 2, 7):
+        readings = readings_like(site, batch)
+        with torch.no_grad():
+            expected = [y.numpy() for y in exact(torch.from_numpy(readings).double())]
+            rounded = [y.numpy() for y in single(torch.from_numpy(readings))]
+        for ours, theirs, truth in zip(model.run(readings), rounded, expected, strict=True):
+            if ours.shape != truth.shape:
+                return math.inf, 0.0
+            largest = float(np.abs(truth).max())
+            worst = max(worst, float(np.abs(ours - truth).max()) / largest)
+            rounding = max(rounding, float(np.abs(theirs - truth).max()) / largest)
+    return worst, rounding
+
+
+def _native(network: STGCN, site: Site) -> Forecaster:
+    return Forecaster(lambda z: network.roll_out(z, site.n_pred)[0], site).eval()
+
+
+def _write_onnx(model: Forecaster, example: torch.Tensor, spec: Spec, path: Path) -> None:
+    # By tracing: no other shape of the folded network depends on the batch, and the newer exporter took 15 times as
+    # long for a file half as large again.
+    import onnx
+
+    batch = {0: "batch"}
+    torch.onnx.export(
+        model,
+        (example,),
+        str(path),
+        dynamo=False,
+        opset_version=_OPSET,
+        input_names=[_INPUT],
+        output_names=list(_OUTPUTS),
+        dynamic_axes=dict.fromkeys((_INPUT, *_OUTPUTS), batch),
+    )
+    proto = onnx.load(str(path))
+    proto.metadata_props.add(key=ENTRY, value=spec.text())
+    proto.doc_string = (
+        f"{spec.dataset}: {spec.history} readings of {spec.sensors} sensors in {spec.unit}, every {spec.minutes} "
+        f"minutes, to forecasts {spec.ahead[0]} to {spec.ahead[-1]} minutes ahead"
+    )
+    onnx.checker.check_model(proto)
+    onnx.save(proto, str(path))
+
+
+def _write_pt2(model: Forecaster, example: torch.Tensor, spec: Spec, path: Path) -> None:
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+    torch.export.save(program, path, extra_files={ENTRY: spec.text()})
+
+
+_WRITERS: dict[str, Callable[[Forecaster, torch.Tensor, Spec, Path], None]] = {"onnx": _write_onnx, "pt2": _write_pt2}
