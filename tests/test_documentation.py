@@ -33,6 +33,7 @@ COMMANDS = ("tune", "train", "export", "report", "compare")
 EXPERIMENTS = (
     "experiments.picture",
     "experiments.reproduce",
+    "experiments.shipping",
     "experiments.benchmarks.endurance",
     "experiments.benchmarks.step",
     "experiments.benchmarks.forward",
