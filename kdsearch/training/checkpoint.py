@@ -62,11 +62,11 @@ class Checkpoint:
                 f"the checkpoint was trained on {self.dataset!r} (data {self.data}), not on {dataset.name!r} "
                 f"(data {dataset.fingerprint}); give the checkpoint and the dataset that belong together"
             )
-        model = new_network(dataset, self.layout or self.channels, seed=0)
         try:
+            model = new_network(dataset, self.layout or self.channels, seed=0)
             model.load_state_dict(self.weights)
-        except RuntimeError as error:
-            detail = " ".join(str(error).split())
+        except (RuntimeError, ValueError) as error:
+            detail = " ".join(str(error).split())[:500]
             raise UserError(f"the checkpoint's tensors do not fit its channels {self.channels}: {detail}") from None
         return model.to(device).eval()
 
