@@ -27,7 +27,7 @@ def main(argv: object = None) -> int:
     make = scheduler.make_scheduler
     scheduler.make_scheduler = lambda *given, **more: made.append(make(*given, **more)) or made[-1]  # to look at it
     settings = SearchSettings(output, **{"epochs": 9, "grace": 1, "checkpoint_every_s": 0.0, **arguments})
-    result = run_search(objective, Space("none", RANGES, known), settings, (Progress(epochs=9),))
+    result = run_search(objective, Space("none", RANGES, known), settings, (Progress(),))
     rungs = made[-1].rungs if made and hasattr(made[-1], "rungs") else []
     Path(f"{output}.rungs").write_text(json.dumps(rungs))
     return 130 if result.reason == "interrupted" else 0
