@@ -15,7 +15,7 @@ from kdsearch.training.checkpoint import load_tensors, save_tensors
 
 __all__ = ["Record", "keep", "locked", "read", "weights_of"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Record:
         n_parameters: of the network; None for a classical forecaster.
         kept_share: parameters left by pruning, of those before; None without.
         epoch: the best one.
+        epochs: that were trained; 0 where the network is kept elsewhere, as teachers are, or nothing was trained.
         attention: mean over all updates of the share of readings for which the student follows the teacher (Table 6);
             None for a loss without that choice.
         seconds: of training and validation.
@@ -42,6 +43,7 @@ class Record:
     n_parameters: int | None = None
     kept_share: float | None = None
     epoch: int = 0
+    epochs: int = 0
     attention: float | None = None
     seconds: float = 0.0
     layout: Mapping[str, Any] | None = None

@@ -79,12 +79,13 @@ def _trainings(study: Study) -> str:
     writer = csv.writer(out, lineterminator="\n")
     names = [f"{m}_{minutes}" for m in ("mae", "rmse", "mape") for minutes in study.dataset.horizons.values()]
     writer.writerow(
-        ["training", "seed", "epoch", "validation_score", *(f"test_{n}" for n in names), "seconds", "error"]
+        ["training", "seed", "epoch", "epochs", "validation_score", *(f"test_{n}" for n in names), "seconds", "error"]
     )
     for key, record in study.records.items():
         figures = [record.test.get(name, "") for name in names]
         score = record.validation.get("score", "")
-        writer.writerow([key, record.seed, record.epoch, score, *figures, round(record.seconds, 1), record.error or ""])
+        numbers = [record.seed, record.epoch, record.epochs or "", score, *figures, round(record.seconds, 1)]
+        writer.writerow([key, *numbers, record.error or ""])
     return out.getvalue()
 
 

@@ -191,7 +191,7 @@ def _add_network(tasks: dict[str, Task], name: str, planned: RowPlan) -> None:
 def _path(planned: RowPlan, seed: int) -> Path:
     """Named by data, protocol, hyperparameters and seed: whatever could change the result changes the name."""
     row, plan = planned.row, planned.plan
-    what: dict[str, Any] = {"data": plan.dataset.fingerprint, "kind": row.kind, "format": 1}
+    what: dict[str, Any] = {"data": plan.dataset.fingerprint, "kind": row.kind, "format": 2}
     if row.kind in CHANNELS and row.loss == "none":
         name = "student" if row.kind == "student" else row.kind
         fit = replace(planned.fit, seed=seed)

@@ -180,6 +180,7 @@ def _trained(task: Task, tools: Tools, fresh: Callable[[], Trainer], told: Told)
         tools,
         {"score": result.best.score, **result.best.validation},
         epoch=result.best.epoch,
+        epochs=len(result.history),
         seconds=sum(r.seconds for r in result.history),
         kept_share=None if before is None else model.n_parameters() / before,
         attention=sum(shares) / len(shares) if shares else None,
@@ -196,7 +197,10 @@ def _record(task: Task, model: Any, tools: Tools, validation: Mapping[str, float
 
 
 def _teller(told: Told, task: Task) -> Callable[[EpochReport], None]:
-    return lambda report: told(f"epoch {report.epoch} of {task.fit.epochs}, validation {report.score:.3f}")
+    def tell(report: EpochReport) -> None:  # gives nothing back: a true value would end the training
+        told(f"epoch {report.epoch} of {task.fit.epochs}, validation {report.score:.3f}")
+
+    return tell
 
 
 def _new_astgcn(dataset: Dataset, seed: int) -> ASTGCN:
