@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from kdsearch import __version__
+from kdsearch import fingerprint
 from kdsearch.command import run, suggestion
 from kdsearch.errors import UserError
 
@@ -34,13 +34,20 @@ def _dispatch(argv: Sequence[str] | None) -> int | None:
         print(_help())
         return 0
     if arguments[0] in ("-V", "--version"):
-        print(f"kdsearch {__version__}")
+        print(_versions())
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
         raise UserError(f"{name!r} is not one of {', '.join(COMMANDS)}{suggestion(name, COMMANDS)}")
     result: int | None = importlib.import_module(f"kdsearch.{name}").main(rest)
     return result
+
+
+def _versions() -> str:
+    """A line each: what computes, and the fingerprint of the code, as best.json has them."""
+    return "\n".join(
+        f"{name} {value}" for name, value in {**fingerprint.versions(), "code": fingerprint.code()}.items()
+    )
 
 
 def _help() -> str:
@@ -53,7 +60,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "kdsearch <command> --help lists its options; kdsearch --version names the version.",
+            "kdsearch <command> --help lists its options; kdsearch --version names all versions.",
         ]
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdsearch import command
+from kdsearch.errors import UserError
 
 __all__ = ["main", "parser"]
 
@@ -28,9 +29,8 @@ def parser() -> command.Parser:
     what.add_argument(
         "--model",
         type=Path,
-        required=True,
         metavar="PATH",
-        help="folder of a finished search, a checkpoint, or an exported .onnx or .pt2",
+        help="(needed) folder of a finished search, a checkpoint, or an exported .onnx or .pt2",
     )
     what.add_argument(
         "--dataset", metavar="NAME|FILE", help="of a checkpoint of an earlier version, which does not hold its graph"
@@ -40,9 +40,8 @@ def parser() -> command.Parser:
     read.add_argument(
         "--readings",
         type=Path,
-        required=True,
         metavar="FILE",
-        help="csv, npz or npy: a row a time step, oldest first, at least the last 12; sensors, unit and missing "
+        help="(needed) csv, npz or npy: a row a time step, oldest first, at least the last 12; sensors, unit and missing "
         "readings as in the dataset",
     )
     read.add_argument("--key", metavar="NAME", help="the array's name in an npz with several")
@@ -59,6 +58,9 @@ def parser() -> command.Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, forecast."""
     arguments = vars(parser().parse_args(argv))
+    missing = [f"--{name}" for name in ("model", "readings") if arguments[name] is None]
+    if missing:
+        raise UserError(f"{' and '.join(missing)} must be given; {command.program('predict')} --help shows examples")
     from kdsearch.deploy.predict import PredictSettings, run_predict
 
     return run_predict(PredictSettings(**arguments))

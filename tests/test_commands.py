@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdsearch import __version__, command
+from kdsearch import __version__, command, fingerprint
 from kdsearch.__main__ import COMMANDS
 from kdsearch.errors import UserError
 from kdsearch.results import best, store
@@ -95,7 +96,11 @@ def test_the_script_lists_and_dispatches():
     listing = call("--help")
     assert listing.returncode == 0
     assert all(name in listing.stdout for name in COMMANDS)
-    assert call("--version").stdout == f"kdsearch {__version__}\n"
+    started = time.perf_counter()
+    told = dict(line.split(" ", 1) for line in call("--version").stdout.splitlines())
+    assert time.perf_counter() - started < 2
+    assert told == {**fingerprint.versions(), "code": fingerprint.code()}
+    assert (told["kdsearch"], told["python"]) == (__version__, platform.python_version())
     assert call("export", "--help").stdout.startswith("usage: kdsearch export")
     assert "did you mean export?" in one_error(call("exprt"))
 

@@ -14,10 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kdsearch.command import settings
 from kdsearch.data import load
 from kdsearch.distillation import losses
+from kdsearch.distillation.losses import base
+from kdsearch.errors import UserError
+from kdsearch.models.stgcn import Features
 from kdsearch.search import space
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,11 +29,12 @@ DOCUMENTS = [
     "README.md",
     "kdsearch/README.md",
     "kdsearch/clusters.md",
+    "kdsearch/RECIPES.md",
     "experiments/README.md",
     "experiments/best/README.md",
     "search_spaces/README.md",
 ]
-COMMANDS = ("tune", "train", "export", "report", "compare")
+COMMANDS = ("tune", "train", "export", "predict", "report", "compare")
 EXPERIMENTS = (
     "experiments.picture",
     "experiments.reproduce",
@@ -102,6 +107,18 @@ def options(name: str) -> dict[str, argparse.Action]:
     return {option: action for action in parser._actions for option in action.option_strings}
 
 
+@pytest.fixture(scope="module")
+def own_losses(tmp_path_factory):
+    """The module that the recipes show, where it can be imported."""
+    folder = tmp_path_factory.mktemp("own")
+    (module,) = blocks("kdsearch/RECIPES.md", "python")
+    (folder / "my_losses.py").write_text(module, encoding="utf-8")
+    sys.path.append(str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+    base._registry.pop("huber", None)  # or later tests would look for it in the spaces
+
+
 def test_there_is_something_to_check():
     assert len(command_lines()) > 15
     assert blocks("README.md", "python")
@@ -109,7 +126,7 @@ def test_there_is_something_to_check():
 
 
 @pytest.mark.parametrize("line", command_lines())
-def test_every_command_is_one_that_works(line):
+def test_every_command_is_one_that_works(line, own_losses):
     words = shlex.split(line)
     if words[:2] == ["python", "-m"] and words[2] in MODULES:
         module = importlib.import_module(words[2])
@@ -119,6 +136,9 @@ def test_every_command_is_one_that_works(line):
         settings(getattr(parsed, "fixed", []))
         if getattr(parsed, "loss", None) is not None:
             losses.get(parsed.loss)
+            if ":" in parsed.loss:
+                found = space.load(space.find(parsed.dataset), parsed.loss)
+                assert {h.name for h in losses.hyperparameters(parsed.loss)} < set(found.names)
         dataset = str(getattr(parsed, "dataset", None))
         if dataset.startswith("experiments/"):
             assert (ROOT / dataset).is_file()
@@ -135,6 +155,57 @@ def test_every_command_is_one_that_works(line):
         assert f'"{name}"' in code
     else:
         assert line in ("python -m venv .venv", ". .venv/bin/activate", "python -m pytest")
+
+
+def test_the_loss_of_the_recipes_is_one(own_losses):
+    """It takes a step, and results of another text of it do not compare."""
+    loss = losses.build("my_losses:Huber", delta=1.0, share=0.5)
+    student, teacher = (Features(torch.full((2, 3), value, requires_grad=True), [], []) for value in (1.0, 3.0))
+    terms = loss(student, teacher, torch.zeros(2, 3))
+    assert float(terms.total.detach()) == pytest.approx(0.5 * 0.5**2)
+    terms.total.backward()
+    assert student.prediction.grad is not None
+    before = losses.protocol_of("my_losses:Huber")
+    file = own_losses / "my_losses.py"
+    text_before = file.read_text()
+    file.write_text(text_before + "# another\n")
+    assert losses.protocol_of("my_losses:Huber") != before
+    file.write_text(text_before)
+    assert losses.protocol_of("my_losses:Huber") == before
+    assert losses.protocol_of("stcd") == {}
+
+
+def test_a_space_for_a_loss_of_ones_own(own_losses, tmp_path):
+    declared = space.load(space.find("default"), "my_losses:Huber")
+    assert [dict(p) for p in declared.known] == [{"batch_size": 50, "learning_rate": 0.001, "delta": 1.0, "share": 0.3}]
+    common = "[common]\nbatch_size = { choices = [16] }\nlearning_rate = { low = 1e-3, high = 1e-2 }\n"
+    file = tmp_path / "s.toml"
+    file.write_text(f"{common}[huber]\ndelta = {{ low = 0.5, high = 2.0 }}\nshare = {{ low = 0.1, high = 0.2 }}\n")
+    found = {p.name: (p.low, p.high) for p in space.load(file, "my_losses:Huber").parameters}
+    assert found["delta"] == (0.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("my_loses:Huber", "there is no module my_loses here"),
+        ("my_losses:Hubert", "did you mean Huber"),
+        ("my_losses:F", "is no loss"),
+        ("my losses:Huber", "wants module:Class"),
+    ],
+)
+def test_a_loss_of_ones_own_that_is_none(name, told, own_losses):
+    with pytest.raises(UserError, match=told):
+        losses.get(name)
+
+
+def test_scripts_of_the_recipes(own_losses):
+    (script,) = blocks("kdsearch/RECIPES.md", "bash")
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    (line,) = [line for line in script.splitlines() if not line.startswith("#")]
+    words = shlex.split(line)
+    assert words[:3] == ["exec", "python", "-m"]
+    assert parser_of(words[3]).parse_args(words[4:]).resume
 
 
 def test_the_two_commands_for_a_fresh_machine():
@@ -167,7 +238,7 @@ def test_options_in_the_prose_exist(document):
     known = {option for name in COMMANDS for option in options(name)}
     parsers = [parser_of(name) for name in EXPERIMENTS]
     known |= {option for parser in parsers for action in parser._actions for option in action.option_strings}
-    assert set(re.findall(r"(?<![-\w])--[a-z][a-z-]*", prose(document))) <= known | {"--logdir"}
+    assert set(re.findall(r"(?<![-\w])--[a-z][a-z-]*", prose(document))) <= known | {"--logdir", "--version"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -205,7 +276,8 @@ def test_readings_are_all_listed_and_where_they_say():
 
 def test_losses_are_all_described():
     told = {spans(row[0])[0]: set(spans(row[-1])) for row in rows(section("README.md", "## Losses"))}
-    assert told == {name: {h.name for h in losses.hyperparameters(name)} for name in losses.names()}
+    own = [name for name in losses.names() if losses.get(name).__module__.startswith("kdsearch.")]
+    assert told == {name: {h.name for h in losses.hyperparameters(name)} for name in own}
 
 
 def test_columns_of_the_trial_table_are_described_and_no_others(tmp_path):

@@ -83,7 +83,7 @@ class Plan:
             protocol["recipe"] = self.recipe
         if self.pruning is not None:
             protocol["pruning"] = {"start": self.start, **prunings.shared(self.pruning)}
-        return protocol | banks.protocol_of(self.sampling)
+        return protocol | banks.protocol_of(self.sampling) | losses.protocol_of(self.space.loss)
 
     @property
     def front_protocol(self) -> dict[str, Any]:
@@ -112,7 +112,9 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
     front = settings.objective == "pareto"
     suffix = "-pareto" if front else suffix
     suffix += "" if settings.recipe == PAPER else f"-{settings.recipe}"
-    output = settings.output or Path("runs") / f"{Path(settings.dataset).stem}-{settings.loss}{suffix}"
+    output = (
+        settings.output or Path("runs") / f"{Path(settings.dataset).stem}-{settings.loss.replace(':', '-')}{suffix}"
+    )
     limits = SearchSettings(
         output=output,
         trials=settings.trials or 1,
@@ -178,6 +180,7 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         "data": dataset.fingerprint,
         "teacher": network_fingerprint(dataset, TEACHER, teacher),
         **banks.protocol_of(plan.sampling),
+        **losses.protocol_of(settings.loss),
     }
     if plan.recipe != PAPER:
         identity["recipe"] = plan.recipe

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,7 @@ class TensorBoard(Listener):
         if math.isfinite(report.best_score):
             values["best/score"] = report.best_score
         try:
+            self._of_search(params, report.validation)
             run = self._run(number, params, report.epoch)
             run.scalars(values, report.epoch)
             if report.histograms:
@@ -144,11 +145,14 @@ class TensorBoard(Listener):
                     run.histogram(f"log10 {name}", step, [math.log10(x) for x in values["limits"]], values["counts"])
         run.close()
 
-    def _of_search(self, params: Mapping[str, Any]) -> Run:
+    def _of_search(self, params: Mapping[str, Any], figures: Iterable[str] = ()) -> Run:
+        if self.broken is not None:
+            raise OSError(self.broken)
         if self._search is None:
             self._search = Run(self.folder / "search")
             if not self._search.continued:
-                self._search.experiment(params, _METRICS)
+                maes = {f"best/{tag_of(n)}": f"{tag_of(n)} (mph)" for n in figures if n.startswith("mae_")}
+                self._search.experiment(params, {**_METRICS, **maes})
         return self._search
 
     def _give_up(self, error: OSError) -> None:

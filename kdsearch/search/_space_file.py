@@ -34,7 +34,9 @@ def read(
     def fail(message: str) -> NoReturn:
         raise UserError(f"search space {path}: {message}")
 
-    losses = _known_losses()
+    content, losses = _with_imported(content, loss, fail), _known_losses()
+    if ":" in loss:
+        losses.append(loss)
     for name, section in content.items():
         if name not in (*_TOP, *losses):
             fail(f"[{name}] is neither a loss nor one of {', '.join(_TOP)}{suggestion(name, [*_TOP, *losses])}")
@@ -257,6 +259,26 @@ def _is_number(value: Any) -> bool:
 def allowed_values(loss: str) -> dict[str, Range]:
     """What each hyperparameter of a loss, of training and of pruning may be at all."""
     return {**TRAINING, **PRUNING, **PARETO, **{k: Range(*v) for k, v in _declared(loss).items()}}
+
+
+def _with_imported(content: Mapping[str, Any], loss: str, fail: Fail) -> Mapping[str, Any]:
+    """A section for a loss of a user's module: that of the loss's own name, else the ranges that it declares."""
+    if ":" not in loss:
+        return content
+    from kdsearch.distillation import losses
+
+    kind = losses.get(loss)
+    own = content.get(kind.name)
+    if own is None:
+        own = {h.name: {"low": h.low, "high": h.high, "log": h.log} for h in kind.HYPERPARAMETERS}
+        common = content.get("common", {})
+        if set(TRAINING) <= set(common):
+            point = {h.name: h.default for h in kind.HYPERPARAMETERS}
+            for name, usual in (("batch_size", 50.0), ("learning_rate", 1e-3)):
+                parameter = _parameter(name, f"[common] {name}", common[name], TRAINING[name], fail)
+                point[name] = _nearest(parameter, usual)
+            own["known"] = [point]
+    return {**{name: section for name, section in content.items() if name != kind.name}, loss: own}
 
 
 def _known_losses() -> list[str]:

@@ -83,7 +83,8 @@ def test_hparams_stand_in_the_trials_own_run_with_its_best_value(tmp_path):
     assert {name: value.number_value for name, value in started.hparams.items()} == PARAMS
     experiment = hparams(found["search"], metadata.EXPERIMENT_TAG).experiment
     assert {info.name for info in experiment.hparam_infos} == set(PARAMS)
-    (metric,) = experiment.metric_infos
+    metric, *errors = experiment.metric_infos
+    assert [info.name.tag for info in errors] == ["best/mae 15 min", "best/mae 30 min", "best/mae 45 min"]
     assert values(found["trial-0000"], metric.name.tag)[-1] == (2, 3.0)
     assert values(found["trial-0000"], "best/mae 45 min") == [(2, 4.5)]
 

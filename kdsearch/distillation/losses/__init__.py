@@ -1,6 +1,6 @@
 """All losses by name: those of the paper (section 3.1) and its rivals skd, fitnet, at, nst.
 
-To add one, subclass :class:`Loss` with a name (its docstring shows how) and import the module that does.
+To add one, subclass :class:`Loss` with a name (its docstring shows how) and name it ``module:Class``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from kdsearch.distillation.losses.base import (
     hyperparameters,
     masked_mean,
     names,
+    protocol_of,
 )
 
 # Registration order: the paper's losses first.
@@ -35,6 +36,7 @@ __all__ = [
     "hyperparameters",
     "masked_mean",
     "names",
+    "protocol_of",
     "response",
     "skd",
     "space_time",

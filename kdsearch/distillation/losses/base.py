@@ -11,11 +11,23 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from kdsearch.distillation.losses import imported
 from kdsearch.distillation.teacher_batch import TeacherBatch
 from kdsearch.errors import UserError
 from kdsearch.models.stgcn import Features
 
-__all__ = ["Hyperparameter", "Loss", "LossTerms", "Needs", "Scale", "build", "get", "hyperparameters", "names"]
+__all__ = [
+    "Hyperparameter",
+    "Loss",
+    "LossTerms",
+    "Needs",
+    "Scale",
+    "build",
+    "get",
+    "hyperparameters",
+    "names",
+    "protocol_of",
+]
 
 
 @dataclass(frozen=True)
@@ -217,7 +229,16 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str) -> type[Loss]:
-    """The class of a loss; :class:`UserError` if there is none of that name."""
+    """The class of a loss, by its name, or as ``module:Class`` of a module that can be imported from here.
+
+    Raises:
+        UserError: there is none of that name; the module cannot be imported or has no such loss.
+    """
+    if ":" in name:
+        found = imported.find(name)
+        if not (isinstance(found, type) and issubclass(found, Loss) and hasattr(found, "name")):
+            raise UserError(f"loss {name!r} is no loss: subclass kdsearch.distillation.losses.Loss with a name")
+        return found
     if name not in _registry:
         near = difflib.get_close_matches(name, _registry, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -228,6 +249,11 @@ def get(name: str) -> type[Loss]:
 def hyperparameters(name: str) -> tuple[Hyperparameter, ...]:
     """The hyperparameters that a loss declares; all of them must be given to :func:`build`."""
     return get(name).HYPERPARAMETERS
+
+
+def protocol_of(name: str) -> dict[str, str]:
+    """What a result says of a loss that is not kdsearch's own: results of another text of it do not compare."""
+    return {"loss_source": imported.source_digest(get(name).__module__)} if ":" in name else {}
 
 
 def build(name: str, *, scale: Scale | None = None, error: str = "squared", **values: float) -> Loss:
