@@ -41,8 +41,8 @@ def parser() -> command.Parser:
         "--readings",
         type=Path,
         metavar="FILE",
-        help="(needed) csv, npz or npy: a row a time step, oldest first, at least the last 12; sensors, unit and missing "
-        "readings as in the dataset",
+        help="(needed) csv, npz or npy: a row a time step, oldest first, at least the last 12; sensors, unit and "
+        "missing readings as in the dataset",
     )
     read.add_argument("--key", metavar="NAME", help="the array's name in an npz with several")
     read.add_argument("--channel", type=command.non_negative_int, metavar="N", help="of an array [T, N, C], from 0")
