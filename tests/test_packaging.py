@@ -19,7 +19,7 @@ from kdsearch import fingerprint
 from tests.conftest import ROOT
 from tests.data.conftest import GRAPH, TOML
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

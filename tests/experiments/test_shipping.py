@@ -42,7 +42,7 @@ def call(declared: Path, more: str = "") -> int:
     return command.run(shipping.main, f"{where} {LENGTHS} {more}".split())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_trains_once_and_shows_again(declared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(declared) == 0
     told = capsys.readouterr().out

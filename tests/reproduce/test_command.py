@@ -93,7 +93,7 @@ def built(few: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pa
     return folder / "out", folder / "cache", call(few, folder / "out", folder / "cache")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_everything_is_written(built):
     output, _, process = built
@@ -117,7 +117,7 @@ def test_everything_is_written(built):
     assert abs(float(kept) - 25) < 5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_the_same_command_gives_the_same_from_the_cache(few, built):
     output, cache, _ = built
@@ -128,7 +128,7 @@ def test_the_same_command_gives_the_same_from_the_cache(few, built):
     assert texts(output) == before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.faults
 def test_a_kill_costs_nothing_that_was_done(few, built, tmp_path):
