@@ -39,7 +39,7 @@ REFUSED = {
     "criterion of what": ("--criterion kdis", "--criterion kdis is of pruning: give --prune"),
     "nearest to what": ("--unreachable nearest", "--unreachable nearest is of pruning"),
     "too short": ("--prune 97 --epochs 2", "--epochs 2: the slowest pruning of the space"),
-    "stage of more than all": ("--prune 97 --set stage_percent=150", "stage_percent=150 is out of range"),
+    "stage of more than all": ("--prune 97 --set stage_percent=150", "stage_percent: 150 lies outside 0.1 to 99"),
     "half a minibatch": ("--prune 97 --set pruning_minibatch=2.5", "whole number"),
     "interval without pruning": ("--set pruning_minibatch=5", "a search with --prune has it"),
     "loss with weights": ("--prune 97 --loss fitnet", "prune with another loss"),
