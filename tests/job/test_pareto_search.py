@@ -29,7 +29,7 @@ REFUSED = {
     "start of what": ("--start base", "--start base is of pruning"),
     "scores alone": ("--objective pareto --scheduler hyperband", "takes asha or none"),
     "percent without a front": ("--prune 97 --set pruned_percent=90", "a search with --objective pareto has it"),
-    "percent of more than all": ("--objective pareto --set pruned_percent=120", "pruned_percent: 120 lies outside 0.1 to 99.9"),
+    "percent of more than all": ("--objective pareto --set pruned_percent=120", "120 lies outside 0.1 to 99.9"),
     "unknown cost": ("--objective pareto --cost latencies", "did you mean latency?"),
     "loss with weights": ("--objective pareto --loss fitnet", "prune with another loss"),
     "too short": ("--objective pareto --epochs 2", "--epochs 2: the slowest pruning of the space"),
