@@ -114,7 +114,7 @@ FLAGS: dict[str, Call] = {
     "--objective with a scheduler of one": Call("tune", "--objective pareto --scheduler median", "asha or none"),
     "--loss that cannot be pruned with": Call("tune", "--dataset corner.toml --loss fitnet --prune 50", "fitnet"),
     "--recipe unknown": tune("--recipe bets", "did you mean best?"),
-    "--recipe with runs": tune("--recipe best --teacher-run-length 4", "--teacher-run-length 4"),
+    "--recipe with runs": tune("--recipe best --teacher-epochs 1 --teacher-run-length 4", "--teacher-run-length 4"),
     "--trials no number": tune("--trials many", "whole number"),
     "--trials negative": tune("--trials -3", "at least 1"),
     "--epochs none": tune("--epochs 0", "at least 1"),
