@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from kdsearch.results.page.markup import Markup, el, path
 from kdsearch.results.page.names import look, parameter, states_key
@@ -14,9 +12,6 @@ from kdsearch.results.page.reading import Bounds, Search, Trial
 from kdsearch.results.page.scales import Axis, Categories, Scale, short, span_of
 from kdsearch.results.page.table import plain_table
 from kdsearch.results.page.trials import SCORE, score_scale
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 __all__ = ["LEAST", "importance", "importances", "parallel", "slices"]
 
@@ -186,41 +181,18 @@ def importances(search: Search) -> dict[str, float]:
     stopped is what did badly. Empty with fewer than `LEAST` scored trials, fewer than two hyperparameters, or equal
     scores.
     """
-    import optuna
+    from kdsearch.search.importance import Searched
+    from kdsearch.search.importance import importances as told_apart
 
     trials = [t for t in search.scored if t.state != "FAIL" and set(search.params) <= set(t.params)]
     if len(trials) < LEAST or len(search.params) < 2 or len({t.score for t in trials}) < 2:
         return {}
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study()
-    study.add_trials(
-        [
-            optuna.create_trial(
-                params={n: t.params[n] for n in search.params},
-                distributions={n: _distribution(search, n) for n in search.params},
-                value=t.score,
-            )
-            for t in trials
-        ]
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # The best quarter against all: a tenth of a short search would be one trial.
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25, evaluate_on_local=True)
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    finite = {n: float(v) for n, v in found.items() if math.isfinite(v)}
-    return finite if sum(finite.values()) > 0 else {}
-
-
-def _distribution(search: Search, name: str) -> BaseDistribution:
-    import optuna
-
-    bounds = search.bounds[name]
-    given = [t.params[name] for t in search.trials if name in t.params]
-    if bounds.choices:
-        return optuna.distributions.CategoricalDistribution(tuple(dict.fromkeys([*bounds.choices, *given])))
-    low, high = min([bounds.low, *given]), max([bounds.high, *given])
-    return optuna.distributions.FloatDistribution(low, high, log=bounds.log)
+    searched = {}
+    for name in search.params:
+        bounds = search.bounds[name]
+        given = [t.params[name] for t in search.trials if name in t.params]
+        searched[name] = Searched(bounds.low, bounds.high, bounds.log, bounds.choices, given)
+    return told_apart([(t.params, t.score) for t in trials], searched)
 
 
 def importance(search: Search) -> Markup | None:

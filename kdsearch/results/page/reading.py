@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kdsearch.errors import UserError
 from kdsearch.results.best import NAME, read_best
@@ -15,9 +15,6 @@ from kdsearch.results.files import read_json
 from kdsearch.results.front import FRONT, read_front
 from kdsearch.results.result import Result
 from kdsearch.training.metrics import score
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 __all__ = ["Bounds", "Search", "Trial", "read_search"]
 
@@ -161,7 +158,7 @@ def read_search(output: Path) -> Search:
     return Search(folder, setup, trials, _bounds(frozen), best, front, points)
 
 
-def _trial(frozen: FrozenTrial, fixed: Mapping[str, Any], written: float) -> Trial:
+def _trial(frozen: Any, fixed: Mapping[str, Any], written: float) -> Trial:
     from kdsearch.search.study import outcome, progress
 
     ended = outcome(frozen)
@@ -195,7 +192,7 @@ def _seconds(moment: datetime | None) -> float:
     return math.nan if moment is None else moment.timestamp()
 
 
-def _bounds(trials: list[FrozenTrial]) -> dict[str, Bounds]:
+def _bounds(trials: Sequence[Any]) -> dict[str, Bounds]:
     found: dict[str, Bounds] = {}
     for trial in trials:
         for name, distribution in trial.distributions.items():
