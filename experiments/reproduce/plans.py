@@ -81,7 +81,6 @@ def plan_rows(rows: Iterable[Row], settings: Settings) -> dict[str, RowPlan]:
     found: dict[str, RowPlan] = {}
     dataset = None
     for row in rows:
-        best = row.recipe != PAPER
         job = JobSettings(
             dataset=settings.dataset,
             loss=row.loss,
@@ -98,8 +97,7 @@ def plan_rows(rows: Iterable[Row], settings: Settings) -> dict[str, RowPlan]:
             concurrency=settings.concurrency,
             address=settings.address,
             teacher_epochs=settings.teacher_epochs,
-            # Windows are drawn alone where a training goes through the roll-out.
-            teacher_run_length=1 if best else settings.teacher_run_length,
+            teacher_run_length=settings.teacher_run_length,
             cache_dir=settings.cache_dir,
         )
         plan = check(job, search=False, dataset=dataset)

@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -100,9 +100,9 @@ class Setup:
             dataset, data.name, data_dir, epochs, teachers, seeds, run_length, rate, {PAPER: point, "best": best}, cache
         )
 
-    def fitted(self, recipe: str, model: str, seed: int) -> FitSettings:
+    def fitted(self, recipe: str, model: Literal["teacher", "student"], seed: int) -> FitSettings:
         """How a network without KD is trained."""
-        settings = with_recipe(FitSettings(epochs=self.epochs, seed=seed), recipe)
+        settings = with_recipe(FitSettings(epochs=self.epochs, seed=seed), recipe, model)
         if model == "teacher":  # as a search trains it
             return replace(settings, run_length=self.run_length)
         return settings if recipe == PAPER else replace(settings, learning_rate=self.rate)
@@ -252,9 +252,12 @@ class _Mean:
 def _file(setup: Setup, row: Row, seed: int) -> Path:
     """Named by all that the result hangs on."""
     data = _data(setup)
-    model = row.model or row.name
-    settings = setup.fitted(row.recipe, model, seed)
-    what: dict[str, Any] = {"data": data.fingerprint, "row": [model, row.loss, row.teacher], "protocol": PROTOCOL}
+    settings = setup.fitted(row.recipe, row.model or "student", seed)
+    what: dict[str, Any] = {
+        "data": data.fingerprint,
+        "row": [row.model or row.name, row.loss, row.teacher],
+        "protocol": PROTOCOL,
+    }
     if row.model is not None:
         what["network"] = fingerprint(data, TEACHER if row.model == "teacher" else STUDENT, settings)
     if row.teacher is not None or row.name == "ensemble":

@@ -150,10 +150,11 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
     if front and pruning is not None:
         pruning = prunings.with_top_percent(pruning, space)
     defaults = space.defaults
-    student = with_recipe(FitSettings(epochs=settings.epochs or defaults.epochs, seed=settings.seed), settings.recipe)
+    student = FitSettings(epochs=settings.epochs or defaults.epochs, seed=settings.seed)
+    student = with_recipe(student, settings.recipe, "student")
     run_length = settings.teacher_run_length or defaults.teacher_run_length
     teacher_epochs = settings.teacher_epochs or defaults.teacher_epochs or defaults.epochs
-    teacher = with_recipe(FitSettings(epochs=teacher_epochs, seed=settings.seed), settings.recipe)
+    teacher = with_recipe(FitSettings(epochs=teacher_epochs, seed=settings.seed), settings.recipe, "teacher")
     if run_length > 1 and teacher.rollout_steps > 1 and not teacher.rollout_start:
         raise UserError(
             f"--teacher-run-length {run_length}: of {teacher_epochs} epochs --recipe {settings.recipe} trains none one "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from kdsearch.training.settings import FitSettings
 
@@ -12,8 +12,8 @@ __all__ = ["PAPER", "RECIPES", "with_recipe"]
 
 PAPER = "paper"
 
-# What each sets of FitSettings, for teacher and student alike. What every lever was worth, and what was tried and left
-# out, is in experiments/results/levers.md.
+# What each sets of FitSettings. What every lever was worth, and what was tried and left out, is in
+# experiments/results/levers.md.
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     PAPER: {},
     "best": {
@@ -23,13 +23,16 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "rollout_steps": 9,
     },
 }
-# Share of the epochs that a recipe trains one step ahead before it rolls out.
-_ONE_STEP = 0.75
+# A teacher's epoch through the roll-out costs five of its others: it is trained one step ahead first. A student's is
+# cheap: it is rolled out from the start, over more and more steps.
+_TEACHER_ONE_STEP = 0.75
+_STUDENT_WARMUP = 0.25
 
 
-def with_recipe(settings: FitSettings, name: str) -> FitSettings:
-    """The settings as a recipe has them; length, batch size, rate, run length and seed stay."""
+def with_recipe(settings: FitSettings, name: str, role: Literal["teacher", "student"]) -> FitSettings:
+    """The settings as a recipe has them for a role; length, batch size, rate, run length and seed stay."""
     changes = dict(RECIPES[name])
     if "rollout_steps" in changes:
-        changes["rollout_start"] = int(_ONE_STEP * settings.epochs)
+        share = {"rollout_start": _TEACHER_ONE_STEP} if role == "teacher" else {"rollout_warmup": _STUDENT_WARMUP}
+        changes |= {field: int(part * settings.epochs) for field, part in share.items()}
     return replace(settings, **changes)

@@ -21,17 +21,23 @@ TEACHER = ((1, 3, 6), (6, 4, 5))
 
 
 def test_the_paper_is_what_settings_are() -> None:
-    assert with_recipe(FitSettings(epochs=7, seed=3), PAPER) == FitSettings(epochs=7, seed=3)
+    assert with_recipe(FitSettings(epochs=7, seed=3), PAPER, "student") == FitSettings(epochs=7, seed=3)
     assert "optimizer" not in FitSettings().plain()  # networks cached before these options keep their names
-    best = with_recipe(FitSettings(epochs=16), "best")
-    assert set(best.plain()) - set(FitSettings().plain()) == {"optimizer", "schedule", "error", "rollout_start"}
-    assert [best.steps(e) for e in (1, 12, 13, 16)] == [1, 1, 9, 9]
-    assert with_recipe(FitSettings(epochs=1), "best").steps(1) == 9
+
+
+def test_a_teacher_looks_one_step_ahead_first_and_a_student_further_and_further() -> None:
+    teacher = with_recipe(FitSettings(epochs=16), "best", "teacher")
+    assert set(teacher.plain()) - set(FitSettings().plain()) == {"optimizer", "schedule", "error", "rollout_start"}
+    assert [teacher.steps(e) for e in (1, 12, 13, 16)] == [1, 1, 9, 9]
+    student = with_recipe(FitSettings(epochs=16), "best", "student")
+    assert [student.steps(e) for e in (1, 2, 3, 4, 5, 16)] == [1, 3, 5, 7, 9, 9]
+    for role in ("teacher", "student"):
+        assert with_recipe(FitSettings(epochs=1), "best", role).steps(1) == 9
 
 
 def test_other_training_other_name() -> None:
     data = tiny()
-    names = {fingerprint(data, CHANNELS, with_recipe(FitSettings(), name)) for name in RECIPES}
+    names = {fingerprint(data, CHANNELS, with_recipe(FitSettings(), name, "student")) for name in RECIPES}
     assert len(names) == len(RECIPES)
 
 
@@ -88,7 +94,7 @@ def test_settings_refuse(field: str, value: object) -> None:
 
 def distilled(epochs: int = 4, pruner: Pruner | None = None, channels=CHANNELS) -> Trainer:
     data = tiny()
-    settings = with_recipe(FitSettings(epochs=epochs, learning_rate=3e-3, batch_size=20), "best")
+    settings = with_recipe(FitSettings(epochs=epochs, learning_rate=3e-3, batch_size=20), "best", "teacher")
     teacher = new_network(data, TEACHER, 1).eval()
     loss = losses.build("stcd", alpha1=0.4, alpha2=0.5, alpha3=0.3, error=settings.error)
     trainer = Trainer(new_network(data, channels, 0), data, loss, settings, pruning=pruner)
