@@ -128,6 +128,9 @@ def parser() -> command.Parser:
     )
 
     teacher = p.add_argument_group("teacher")
+    teacher.add_argument(
+        "--teachers", type=command.positive_int, default=1, metavar="N", help="how many: students learn from their mean"
+    )
     teacher.add_argument("--teacher-epochs", type=command.positive_int, metavar="N", help="(default: the space's)")
     teacher.add_argument(
         "--teacher-run-length",

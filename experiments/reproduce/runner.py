@@ -152,7 +152,7 @@ class _Run:
             teacher = self._checkpoint("teacher", plan)
             steps = plan.student.rollout_steps
             bank, live, _ = banks.build(
-                plan.dataset, needs, teacher, plan.sampling, "auto", plan.device, lambda line: None, steps
+                plan.dataset, needs, [teacher], plan.sampling, "auto", plan.device, lambda line: None, steps
             )
             self._banks[key] = (None if bank is None else ray.put(bank), live)
         return self._banks[key]

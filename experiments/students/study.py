@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from experiments.students.rows import Row
 from kdsearch.data import Dataset, Windows, load
 from kdsearch.distillation import losses
 from kdsearch.distillation.bank import TeacherBank
-from kdsearch.distillation.ensemble import averaged
+from kdsearch.distillation.ensemble import MeanForecaster, averaged
 from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.errors import UserError
 from kdsearch.models.classical import CopyLast, RidgeAR
@@ -180,7 +179,7 @@ def _train(setup: Setup, row: Row, seed: int) -> dict[str, Any]:
     elif row.name == "ridge_ar":
         forecaster = RidgeAR(Windows(data, "train"))
     elif row.name == "ensemble":
-        forecaster = _Mean([_teacher(setup, row.recipe, k) for k in range(setup.teachers)])
+        forecaster = MeanForecaster([_teacher(setup, row.recipe, k) for k in range(setup.teachers)])
     elif row.teacher is None:
         forecaster, told = _reference(setup, row, seed)
         found |= told
@@ -237,16 +236,6 @@ def _teacher(setup: Setup, recipe: str, seed: int) -> STGCN:
 @lru_cache(maxsize=1)
 def _data(setup: Setup) -> Dataset:
     return load(setup.dataset, setup.data_dir)
-
-
-class _Mean:
-    """Forecasts with the mean of several networks' roll-outs."""
-
-    def __init__(self, models: Sequence[STGCN]) -> None:
-        self._models = models
-
-    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, None]:
-        return torch.stack([model.roll_out(x, steps)[0] for model in self._models]).mean(dim=0), None
 
 
 def _file(setup: Setup, row: Row, seed: int) -> Path:

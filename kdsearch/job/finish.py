@@ -13,7 +13,7 @@ from kdsearch import fingerprint
 from kdsearch.data import Dataset
 from kdsearch.data.site import Site
 from kdsearch.job.plan import Plan
-from kdsearch.job.prepare import Prepared, Say, trained
+from kdsearch.job.prepare import Prepared, Say, mean_of, trained
 from kdsearch.job.rivals import Rival, train_rival
 from kdsearch.models.layout import Layout
 from kdsearch.models.stgcn import CHANNELS
@@ -123,6 +123,7 @@ def document_of(
             "channels": prepared.teacher.channels,
             "fingerprint": plan.search.identity["teacher"],
             "epoch": prepared.teacher.epoch,
+            **({"count": len(prepared.teachers)} if len(prepared.teachers) > 1 else {}),
         },
         "validation": _spread({"score": r.score, **r.validation} for r in winner.runs),
         "test": _spread(tests),
@@ -199,7 +200,9 @@ def baselines(prepared: Prepared, rival: Rival | None) -> dict[str, Any]:
     for name, model in prepared.classical.items():
         validation, test = evaluate(model, dataset, "validation"), evaluate(model, dataset, "test")
         rows[name] = {"validation": {"score": score(validation), **validation}, "test": test}
-    rows["teacher"] = _measured([prepared.teacher], dataset, device)
+    rows["teacher"] = _measured(prepared.teachers, dataset, device)
+    if len(prepared.teachers) > 1:
+        rows["teachers_mean"] = _measured_mean(prepared.teachers, dataset, device)
     if prepared.start is not None and prepared.plan.start != "teacher":
         rows[prepared.plan.start] = _measured([prepared.start], dataset, device)
     rows["student_none"] = _measured(list(prepared.students.values()), dataset, device)
@@ -215,6 +218,16 @@ def _measured(checkpoints: list[Checkpoint], dataset: Dataset, device: str) -> d
         "n_parameters": round(statistics.fmean(c.network(dataset).n_parameters() for c in checkpoints)),
         "validation": _spread(c.validation for c in checkpoints),
         "test": _spread(evaluate(c.network(dataset, device), dataset, "test", device) for c in checkpoints),
+    }
+
+
+def _measured_mean(teachers: list[Checkpoint], dataset: Dataset, device: str) -> dict[str, Any]:
+    mean = mean_of(teachers, dataset, device)
+    validation, test = (evaluate(mean, dataset, part, device) for part in ("validation", "test"))
+    return {
+        "n_parameters": sum(c.network(dataset).n_parameters() for c in teachers),
+        "validation": _spread([{"score": score(validation), **validation}]),
+        "test": _spread([test]),
     }
 
 

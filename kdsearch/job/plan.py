@@ -47,6 +47,7 @@ class Plan:
         cost: what a front weighs against the score; None for a search of the score alone.
         sampling: which node pairs the bank holds; None for all.
         recipe: how networks are trained.
+        n_teachers: whose mean trials are told; the others differ from ``teacher`` by their seeds.
         warm_notes: a line on each value of a warm start that had to change.
     """
 
@@ -63,12 +64,18 @@ class Plan:
     cost: str | None = None
     sampling: Sampling | None = None
     recipe: str = PAPER
+    n_teachers: int = 1
     warm_notes: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> list[int]:
         """Of the confirmation: none that the search has seen, or luck in the search would be confirmed."""
         return [self.search.seed + 1 + k for k in range(self.confirm.seeds)]
+
+    @property
+    def teachers(self) -> list[FitSettings]:
+        """How each teacher is trained."""
+        return [replace(self.teacher, seed=self.teacher.seed + k) for k in range(self.n_teachers)]
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -81,6 +88,8 @@ class Plan:
         }
         if self.recipe != PAPER:
             protocol["recipe"] = self.recipe
+        if self.n_teachers > 1:
+            protocol["teachers"] = self.n_teachers
         if self.pruning is not None:
             protocol["pruning"] = {"start": self.start, **prunings.shared(self.pruning)}
         return protocol | banks.protocol_of(self.sampling) | losses.protocol_of(self.space.loss)
@@ -175,8 +184,13 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         cost=(settings.cost or "parameters") if front else None,
         sampling=_sampling(settings, dataset, output if search and settings.resume else None),
         recipe=settings.recipe,
+        n_teachers=settings.teachers,
     )
-    identity = {
+    needs = losses.get(settings.loss).NEEDS
+    banks.check_teachers(
+        dataset, settings.loss, needs, plan.n_teachers, plan.sampling, settings.bank_memory, student.rollout_steps
+    )
+    identity: dict[str, Any] = {
         "dataset": dataset.name,
         "data": dataset.fingerprint,
         "teacher": network_fingerprint(dataset, TEACHER, teacher),
@@ -185,6 +199,8 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
     }
     if plan.recipe != PAPER:
         identity["recipe"] = plan.recipe
+    if plan.n_teachers > 1:
+        identity["teachers"] = plan.n_teachers
     grace = defaults.grace
     if pruning is not None:
         identity |= {"start": network_fingerprint(dataset, CHANNELS[plan.start], teacher), **prunings.shared(pruning)}
@@ -219,7 +235,8 @@ def _sampling(settings: JobSettings, dataset: Dataset, resumed: Path | None) -> 
         began = setup_of(resumed)
         if began:
             return banks.recorded_sampling(began)
-    return banks.choose_sampling(dataset, losses.get(settings.loss).NEEDS, settings.bank_memory, settings.seed)
+    needs = losses.get(settings.loss).NEEDS
+    return banks.choose_sampling(dataset, needs, settings.bank_memory, settings.seed, settings.teachers)
 
 
 def _check_output(output: Path, resume: bool) -> None:

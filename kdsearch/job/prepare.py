@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kdsearch.data import Windows
+from kdsearch.data import Dataset, Windows
 from kdsearch.distillation import losses
 from kdsearch.distillation.bank import TeacherBank
+from kdsearch.distillation.ensemble import MeanForecaster
 from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.job import bank as banks
 from kdsearch.job import pruning as prunings
@@ -25,7 +26,18 @@ from kdsearch.training.metrics import score
 from kdsearch.training.reference import train_once
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["Prepared", "Say", "Told", "build_bank", "build_objective", "prepare", "start_of", "trained"]
+__all__ = [
+    "Prepared",
+    "Say",
+    "Told",
+    "build_bank",
+    "build_objective",
+    "mean_of",
+    "prepare",
+    "start_of",
+    "trained",
+    "trained_teachers",
+]
 
 Say = Callable[[str], None]
 
@@ -36,7 +48,7 @@ class Prepared:
 
     Attributes:
         plan: what was asked for.
-        teacher: trained.
+        teachers: trained; trials are told the mean of several.
         students: students without KD by seed.
         classical: copy-last and ridge AR(12), by name.
         objective: what builds the trials.
@@ -46,13 +58,18 @@ class Prepared:
     """
 
     plan: Plan
-    teacher: Checkpoint
+    teachers: list[Checkpoint]
     students: dict[int, Checkpoint]
     classical: dict[str, Forecaster]
     objective: DistillationObjective | PruningObjective
     start: Checkpoint | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def teacher(self) -> Checkpoint:
+        """The first, which is pruned where a teacher is."""
+        return self.teachers[0]
 
 
 def prepare(plan: Plan, bank_memory: int | str, say: Say) -> Prepared:
@@ -72,24 +89,38 @@ def prepare(plan: Plan, bank_memory: int | str, say: Say) -> Prepared:
         f"validation MAE (mean of the three horizons, mph): copy-last {classical['copy_last']:.3f}, "
         f"ridge AR(12) {classical['ridge_ar']:.3f}"
     )
-    teacher = trained(plan, "teacher", plan.teacher, say)
-    seconds["teacher"] = teacher.seconds
+    teachers = trained_teachers(plan, say)
+    seconds["teacher"] = sum(teacher.seconds for teacher in teachers)
+    reached = teachers[0].validation["score"]
+    if len(teachers) > 1:
+        reached = score(evaluate(mean_of(teachers, dataset, device), dataset, "validation", device))
+        say(f"mean of the {len(teachers)} teachers: validation {reached:.3f}")
     seed = plan.seeds[0]
     student = trained(plan, "student", replace(plan.student, seed=seed), say)
     seconds["student_none"] = student.seconds
-    warnings = _weak_teacher(teacher, {**classical, "student_none": student.validation["score"]})
+    warnings = _weak_teacher(len(teachers), reached, {**classical, "student_none": student.validation["score"]})
     for line in warnings:
         say(f"warning: {line}")
-    start = start_of(plan, teacher, say)
+    start = start_of(plan, teachers[0], say)
     if plan.start == "base" and start is not None:
         seconds["base"] = start.seconds
-    bank, live, seconds["bank"] = build_bank(plan, teacher, bank_memory, say)
+    bank, live, seconds["bank"] = build_bank(plan, teachers, bank_memory, say)
     objective = build_objective(plan, bank, live, start)
     if plan.pruning is not None:
         warnings += prunings.tell(dataset, plan.pruning, plan.start, plan.search.grace, say, plan.cost is not None)
     if device == "cuda" and plan.search.gpus_per_trial == "auto":
         plan.search = replace(plan.search, peak_bytes=_peak_bytes(objective, plan.space))
-    return Prepared(plan, teacher, {seed: student}, models, objective, start, seconds, warnings)
+    return Prepared(plan, teachers, {seed: student}, models, objective, start, seconds, warnings)
+
+
+def trained_teachers(plan: Plan, say: Say) -> list[Checkpoint]:
+    """The teachers of a plan, from the cache or trained now, one after the other."""
+    return [trained(plan, "teacher", settings, say) for settings in plan.teachers]
+
+
+def mean_of(teachers: Sequence[Checkpoint], dataset: Dataset, device: str) -> MeanForecaster:
+    """Several teachers as one forecaster."""
+    return MeanForecaster([teacher.network(dataset, device).eval() for teacher in teachers])
 
 
 def start_of(plan: Plan, teacher: Checkpoint, say: Say) -> Checkpoint | None:
@@ -112,7 +143,9 @@ def build_objective(
 def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoint:
     """A reference network from the cache, or trained now with a line now and then."""
     channels: Channels = CHANNELS[name]
-    label = name if name == "teacher" else f"{name} without KD, seed {settings.seed}"
+    label = f"{name} without KD, seed {settings.seed}"
+    if name == "teacher":
+        label = name if plan.n_teachers == 1 else f"teacher, seed {settings.seed}"
     told = Told(say, label, settings.epochs)
     checkpoint, cached = train_once(
         plan.dataset,
@@ -155,25 +188,23 @@ def _span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def _weak_teacher(teacher: Checkpoint, others: dict[str, float]) -> list[str]:
-    """The warning that a teacher is worth little, if it is."""
-    own = teacher.validation["score"]
+def _weak_teacher(count: int, own: float, others: dict[str, float]) -> list[str]:
+    """The warning that what is distilled is worth little, if it is."""
     labels = {"copy_last": "copy-last", "ridge_ar": "ridge AR(12)", "student_none": "its student without KD"}
     better = [f"{labels[name]} ({value:.3f})" for name, value in others.items() if not own < value]
     if not better:
         return []
-    return [
-        f"the teacher's validation MAE of {own:.3f} is no better than {', '.join(better)}: there is little to distil"
-    ]
+    whose = "the teacher's" if count == 1 else "the mean teacher's"
+    return [f"{whose} validation MAE of {own:.3f} is no better than {', '.join(better)}: there is little to distil"]
 
 
 def build_bank(
-    plan: Plan, teacher: Checkpoint, memory: int | str, say: Say
+    plan: Plan, teachers: Sequence[Checkpoint], memory: int | str, say: Say
 ) -> tuple[TeacherBank | None, Checkpoint | None, float]:
     """What the plan's loss reads of the teacher: the bank, or the teacher where the bank would not fit; seconds."""
     needs = losses.get(plan.space.loss).NEEDS
     steps = plan.student.rollout_steps
-    return banks.build(plan.dataset, needs, teacher, plan.sampling, memory, plan.device, say, steps)
+    return banks.build(plan.dataset, needs, teachers, plan.sampling, memory, plan.device, say, steps)
 
 
 def _peak_bytes(objective: DistillationObjective | PruningObjective, space: Space) -> int:

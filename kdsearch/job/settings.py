@@ -42,7 +42,8 @@ class JobSettings:
         concurrency, gpus_per_trial, cpus_per_trial, address: resources, see
             :class:`kdsearch.search.settings.SearchSettings`.
         bank_memory: bytes the teacher bank may take, or ``"auto"``.
-        teacher_epochs, teacher_run_length: how the teacher is trained.
+        teachers: how many, that differ by their seeds; trials are told their mean.
+        teacher_epochs, teacher_run_length: how they are trained.
         cache_dir: of trained networks.
         output: folder of the search.
         resume: carry on with what is there.
@@ -82,6 +83,7 @@ class JobSettings:
     cpus_per_trial: int = 1
     address: str | None = None
     bank_memory: int | Literal["auto"] = "auto"
+    teachers: int = 1
     teacher_epochs: int | None = None
     teacher_run_length: int | None = None
     cache_dir: Path | None = None

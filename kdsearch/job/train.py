@@ -19,7 +19,7 @@ from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.errors import UserError
 from kdsearch.job.bank import recorded_sampling
 from kdsearch.job.plan import Plan, check
-from kdsearch.job.prepare import Say, Told, build_bank, build_objective, start_of, trained
+from kdsearch.job.prepare import Say, Told, build_bank, build_objective, start_of, trained, trained_teachers
 from kdsearch.job.settings import JobSettings
 from kdsearch.models.layout import Layout
 from kdsearch.models.stgcn import CHANNELS
@@ -169,6 +169,7 @@ def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSett
         seed=protocol["teacher"]["seed"],
         teacher_epochs=protocol["teacher"]["epochs"],
         teacher_run_length=protocol["teacher"]["run_length"],
+        teachers=protocol.get("teachers", 1),
         recipe=protocol.get("recipe", PAPER),
         cache_dir=settings.cache_dir,
     )
@@ -203,9 +204,9 @@ def _distilled(
     plan: Plan, params: dict[str, Any], document: Mapping[str, Any] | None, seeds: list[int], say: Say
 ) -> list[Checkpoint]:
     say("hyperparameters: " + " ".join(f"{name}={value}" for name, value in params.items()))
-    teacher = trained(plan, "teacher", plan.teacher, say)
-    bank, live, _ = build_bank(plan, teacher, "auto", say)
-    objective = build_objective(plan, bank, live, start_of(plan, teacher, say))
+    teachers = trained_teachers(plan, say)
+    bank, live, _ = build_bank(plan, teachers, "auto", say)
+    objective = build_objective(plan, bank, live, start_of(plan, teachers[0], say))
     if document is not None and plan.device == "cpu":
         # As many threads as a trial had: another number adds the same products in another order.
         torch.set_num_threads(int(document["search"]["cpus_per_trial"]))

@@ -12,7 +12,7 @@ from kdsearch.errors import UserError
 __all__ = ["BASELINES", "SCHEMA", "Figure", "Result"]
 
 SCHEMA = 1
-BASELINES = ("copy_last", "ridge_ar", "teacher", "base", "student_none", "student_kd", "traditional")
+BASELINES = ("copy_last", "ridge_ar", "teacher", "teachers_mean", "base", "student_none", "student_kd", "traditional")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ _BASELINES = {
     "copy_last": "Copy last",
     "ridge_ar": "Ridge AR(12)",
     "teacher": "Teacher",
+    "teachers_mean": "Mean of the teachers",
     "base": "Base model",
     "student_none": "Student without KD",
 }

@@ -71,7 +71,7 @@ def test_one_line_says_what_trials_are_told(tmp_path, share, says):
     memory = int(share * whole())
     plan = planned(tmp_path, memory)
     lines: list[str] = []
-    bank, live, _ = build_bank(plan, untrained(), memory, lines.append)
+    bank, live, _ = build_bank(plan, [untrained()], memory, lines.append)
     assert len(lines) == 1
     assert says in lines[0]
     assert (bank is None) == (live is not None)
@@ -104,4 +104,4 @@ def test_a_resumed_search_keeps_its_pairs_whatever_memory_is_free(tmp_path):
 def test_pairs_that_do_not_fit_any_more_are_refused(tmp_path):
     plan = planned(tmp_path, int(0.85 * whole()))
     with pytest.raises(UserError, match="--bank-memory"):
-        build_bank(plan, untrained(), 1000, print)
+        build_bank(plan, [untrained()], 1000, print)

@@ -13,7 +13,7 @@ from kdsearch import command, train, tune
 from tests.conftest import ROOT
 from tests.job.test_pruned_search import ENVIRONMENT
 
-LENGTHS = "--recipe best --trials 2 --epochs 3 --teacher-epochs 1 --confirm 1x1 --set batch_size=100"
+LENGTHS = "--recipe best --teachers 2 --trials 2 --epochs 3 --teacher-epochs 1 --confirm 1x1 --set batch_size=100"
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,9 @@ LENGTHS = "--recipe best --trials 2 --epochs 3 --teacher-epochs 1 --confirm 1x1 
     [
         ("--recipe beste", "did you mean best?"),
         ("--recipe best --teacher-epochs 1 --teacher-run-length 10", "trains none one step ahead"),
+        ("--teachers 3 --loss fitnet", "--loss fitnet compares hidden channels"),
+        ("--teachers 3 --loss none", "--loss none reads no teacher"),
+        ("--teachers 3 --loss tcd --bank-memory 1MB", "the bank of their mean takes"),
     ],
 )
 def test_refused(
@@ -49,6 +52,11 @@ def test_a_search_with_the_recipe_and_its_winner_again(tmp_path: Path, capsys: p
     for network in ("student", "teacher"):
         assert protocol[network]["rollout_steps"] == 9
         assert protocol[network]["optimizer"] == "adam"
+    assert protocol["teachers"] == best["teacher"]["count"] == 2
+    mean, single = (best["baselines"][name] for name in ("teachers_mean", "teacher"))
+    assert mean["n_parameters"] == 2 * single["n_parameters"]
+    assert mean["validation"]["score"]["std"] is None
+    assert single["validation"]["score"]["std"] is not None
     again = subprocess.run(
         [sys.executable, "-m", "kdsearch.train", "--params", str(out), *kept, "--output", str(tmp_path / "again")],
         cwd=ROOT,

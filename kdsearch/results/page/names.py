@@ -14,6 +14,7 @@ BASELINES = {
     "copy_last": "copy last",
     "ridge_ar": "ridge AR(12)",
     "teacher": "teacher",
+    "teachers_mean": "mean of the teachers",
     "base": "base model",
     "student_none": "student without KD",
     "student_kd": "predetermined student with KD",
