@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kdsearch.distillation.losses import LossTerms
+from kdsearch.distillation.losses.space_time import SpaceTime
+from kdsearch.distillation.teacher_batch import TeacherBatch
 from kdsearch.models.stgcn import Features
 
-__all__ = ["naive_stcd"]
+__all__ = ["NaiveSpaceTime", "naive_stcd"]
 
 
 def temporal_correlation(f: Tensor) -> Tensor:
@@ -38,6 +41,19 @@ def naive_stcd(
     ]
     correlations = alpha2 * torch.stack(spatial).mean() + (1 - alpha2) * torch.stack(temporal).mean()
     return response + alpha3 * correlations
+
+
+class NaiveSpaceTime(SpaceTime):
+    """The same as a loss that a training can have; it wants a teacher that runs with it, and complete readings."""
+
+    def forward(
+        self, student: Features, teacher: Features | TeacherBatch | None, target: Tensor, valid: Tensor | None = None
+    ) -> LossTerms:
+        """No parts but the total."""
+        if not isinstance(teacher, Features) or (valid is not None and not bool(valid.all())):
+            raise ValueError("the naive loss is for a live teacher and complete readings")
+        total = naive_stcd(student, teacher, target, self.alpha1, self.alpha2, self.alpha3)
+        return LossTerms(total, {})
 
 
 def _pairs(n: int, times: int) -> int:
