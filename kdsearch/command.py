@@ -11,12 +11,14 @@ import math
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, NoReturn
 
 from kdsearch.errors import UserError
 
 __all__ = [
+    "Clock",
     "Confirm",
     "Parser",
     "Value",
@@ -37,6 +39,19 @@ __all__ = [
 ]
 
 Value = bool | int | float | str
+
+
+class Clock:
+    """Prints lines with the time since the start before them."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        """Print one line."""
+        passed = int(time.monotonic() - self._began)
+        print(f"[{passed // 60:3d}:{passed % 60:02d}] {line}", flush=True)
+
 
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports for a command ended by Ctrl-C

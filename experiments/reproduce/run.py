@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 from experiments.reproduce.output import begin, needed, write
@@ -12,7 +11,7 @@ from experiments.reproduce.rows import ROWS
 from experiments.reproduce.runner import run
 from experiments.reproduce.settings import Settings
 from experiments.reproduce.study import Study
-from kdsearch.command import suggestion
+from kdsearch.command import Clock, suggestion
 from kdsearch.errors import UserError
 
 __all__ = ["reproduce"]
@@ -41,7 +40,7 @@ def reproduce(settings: Settings) -> int:
     dataset = next(iter(plans.values())).plan.dataset
     output = settings.output or Path("runs") / f"{dataset.name}-reproduce"
     begin(output, settings, dataset)
-    say = _Clock()
+    say = Clock()
     tasks = tasks_of({key: plans[key] for key in keys if shown[key]}, settings)
     try:
         records = run(plans, tasks, settings, say)
@@ -57,14 +56,3 @@ def reproduce(settings: Settings) -> int:
         print(f"warning: {key}: {records[key].error}", file=sys.stderr)
     print(f"\n{len(files)} files are in {output}")
     return 0
-
-
-class _Clock:
-    """Lines with the time since the start before them."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-
-    def __call__(self, line: str) -> None:
-        passed = int(time.monotonic() - self._began)
-        print(f"[{passed // 60:3d}:{passed % 60:02d}] {line}", flush=True)

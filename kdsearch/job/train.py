@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from kdsearch import fingerprint
+from kdsearch.command import Clock
 from kdsearch.data import Dataset
 from kdsearch.data.catalog import KNOWN
 from kdsearch.data.site import Site
@@ -80,7 +81,7 @@ def run_training(settings: TrainSettings) -> int:
     if document is not None:
         plan.sampling = recorded_sampling(document["protocol"])
         _check_data(settings, document, plan.dataset)
-    say = _Clock()
+    say = Clock()
     output = settings.output or Path("runs") / f"{plan.dataset.name}-{settings.model}-{plan.space.loss}-train"
     seeds = _seeds(settings, document)
     began = time.perf_counter()
@@ -244,17 +245,6 @@ def _run(checkpoint: Checkpoint, dataset: Dataset, device: str, seed: int, test:
     if test:
         run["test"] = evaluate(checkpoint.network(dataset, device), dataset, "test", device)
     return run
-
-
-class _Clock:
-    """Lines with the time since the start before them."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-
-    def __call__(self, line: str) -> None:
-        passed = int(time.monotonic() - self._began)
-        print(f"[{passed // 60:3d}:{passed % 60:02d}] {line}", flush=True)
 
 
 def _print(runs: list[dict[str, Any]], document: Mapping[str, Any] | None, output: Path) -> None:
