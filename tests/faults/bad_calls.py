@@ -18,6 +18,8 @@ from tests.job.test_bad_calls import BAD_TRAIN, BAD_TUNE, SPACE
 __all__ = ["ALL", "OWN", "Call", "sound"]
 
 Files = Mapping[str, str | bytes]
+NO_KD: Files = {"space.toml": SPACE.split("[stcd]")[0] + "[none]\n"}
+HIDDEN: Files = {"space.toml": SPACE.split("[stcd]")[0] + "[fitnet]\nweight = { low = 0.1, high = 1.0 }\n"}
 MINE = "--dataset corner.toml --space space.toml"
 
 
@@ -63,8 +65,8 @@ SPEEDS = some_speeds(4, 24, 3).reshape(-1, 3)
 CUBE = np.stack([SPEEDS, SPEEDS], axis=-1)
 
 
-def tune(arguments: str, says: str) -> Call:
-    return Call("tune", f"{MINE} {arguments}", says)
+def tune(arguments: str, says: str, files: Files | None = None) -> Call:
+    return Call("tune", f"{MINE} {arguments}", says, files or {})
 
 
 def declaration(old: str, new: str, says: str) -> Call:
@@ -134,6 +136,9 @@ FLAGS: dict[str, Call] = {
     "--cpus-per-trial half": tune("--cpus-per-trial 0.5", "whole number"),
     "--bank-memory nothing": tune("--bank-memory 0GB", "amount of memory"),
     "--bank-memory in words": tune("--bank-memory lots", "amount of memory"),
+    "--teachers nobody": tune("--teachers 0", "--teachers"),
+    "--teachers without KD": tune("--teachers 3 --loss none", "reads no teacher", NO_KD),
+    "--teachers of hidden channels": tune("--teachers 3 --loss fitnet", "compares hidden channels", HIDDEN),
     "--address nobody answers": tune("--address 127.0.0.1:9 --output out", "--address 127.0.0.1:9"),
     "--address empty": Call("tune", f"{MINE} --address=", "--address"),
     "--output is an address": tune("--output s3://bucket/run", "a folder of this machine"),
