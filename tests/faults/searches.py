@@ -110,7 +110,9 @@ class Readers:
         while not self._stop.wait(0.05):
             try:
                 if (self._output / "trials.parquet").exists():
-                    pd.read_parquet(self._output / "trials.parquet")
+                    # By its path, pandas opens a file twice, and may find two tables.
+                    with (self._output / "trials.parquet").open("rb") as file:
+                        pd.read_parquet(file)
                     self.read += 1
                 if (self._output / "best.json").exists():
                     json.loads((self._output / "best.json").read_text())
