@@ -193,7 +193,7 @@ def _path(planned: RowPlan, seed: int) -> Path:
     if row.kind in CHANNELS and row.loss == "none":
         name = "student" if row.kind == "student" else row.kind
         fit = replace(planned.fit, seed=seed)
-        what["network"] = network_fingerprint(plan.dataset, CHANNELS[name], fit)
+        what["network"] = network_fingerprint(plan.dataset, plan.layout(name), fit)
     elif row.kind == "classical":
         what["key"] = row.key
     else:

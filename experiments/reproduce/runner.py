@@ -15,7 +15,6 @@ from experiments.reproduce.work import Tools, perform
 from kdsearch.distillation import losses
 from kdsearch.job import bank as banks
 from kdsearch.job.plan import Plan
-from kdsearch.models.stgcn import CHANNELS
 from kdsearch.search.interrupt import StopRequest
 from kdsearch.search.resources import make_plan
 from kdsearch.search.session import Session, current_machine
@@ -137,8 +136,8 @@ class _Run:
         return (told or next(iter(self._plans.values()))).plan
 
     def _checkpoint(self, name: str, plan: Plan) -> Checkpoint:
-        path = self._cache / f"{plan.dataset.name}-{name}-{fingerprint(plan.dataset, CHANNELS[name], plan.teacher)}.pt"
-        return load_checkpoint(path)
+        named = fingerprint(plan.dataset, plan.layout(name), plan.teacher)
+        return load_checkpoint(self._cache / f"{plan.dataset.name}-{name}-{named}.pt")
 
     def _bank(self, task: Task, plan: Plan) -> tuple[Any, Checkpoint | None]:
         """The bank of a loss, in the object store for as long as a task needs it; or the teacher, if none fits."""

@@ -24,14 +24,14 @@ from kdsearch.models.arima import ARIMA
 from kdsearch.models.astgcn import ASTGCN
 from kdsearch.models.classical import CopyLast, HistoricalAverage, RidgeAR
 from kdsearch.models.layout import Layout
-from kdsearch.models.stgcn import CHANNELS, STGCN
+from kdsearch.models.stgcn import STGCN
 from kdsearch.pruning.objective import PruningObjective
 from kdsearch.pruning.settings import PruneSettings
 from kdsearch.training.checkpoint import Checkpoint, load_checkpoint, load_tensors, save_tensors
 from kdsearch.training.evaluate import ClockForecaster, Forecaster, evaluate
 from kdsearch.training.fit import EpochReport, Trainer
 from kdsearch.training.metrics import score
-from kdsearch.training.network import new_network
+from kdsearch.training.network import layout_of, new_network
 from kdsearch.training.reference import fingerprint, fit_resumably, train_once
 
 __all__ = ["Tools", "classical", "network_of", "perform"]
@@ -137,7 +137,7 @@ def _network(task: Task, tools: Tools, told: Told) -> tuple[Record, dict[str, Te
     checkpoint, _ = train_once(
         tools.dataset,
         name,
-        CHANNELS[name],
+        layout_of(name, task.row.recipe),
         losses.build("none", error=task.fit.error),
         task.fit,
         tools.cache,
@@ -161,7 +161,9 @@ def _astgcn(task: Task, tools: Tools, told: Told) -> tuple[Record, dict[str, Ten
 
 def _distilled(task: Task, tools: Tools, told: Told) -> tuple[Record, dict[str, Tensor]]:
     objective: DistillationObjective | PruningObjective
-    objective = DistillationObjective(tools.dataset, task.row.loss, task.fit, tools.bank, tools.teacher)
+    objective = DistillationObjective(
+        tools.dataset, task.row.loss, task.fit, tools.bank, tools.teacher, layout_of("student", task.row.recipe)
+    )
     if tools.pruning is not None and tools.start is not None:
         objective = PruningObjective(objective, tools.start, tools.pruning)
     chosen = objective  # of one type from here on
@@ -219,10 +221,11 @@ def network_of(task: Task, dataset: Dataset, cache: Path) -> STGCN:
     weights = kept.weights_of(task.path)
     if not weights:
         name = row.kind
-        path = cache / f"{dataset.name}-{name}-{fingerprint(dataset, CHANNELS[name], task.fit)}.pt"
+        path = cache / f"{dataset.name}-{name}-{fingerprint(dataset, layout_of(name, row.recipe), task.fit)}.pt"
         return load_checkpoint(path).network(dataset)
     record = kept.read(task.path)
     layout = record.layout if record is not None else None
-    model = new_network(dataset, CHANNELS["student"] if layout is None else Layout.from_plain(layout), seed=0)
+    whole = layout_of("student", row.recipe) if layout is None else Layout.from_plain(layout)
+    model = new_network(dataset, whole, seed=0)
     model.load_state_dict(weights)
     return model.eval()

@@ -23,12 +23,13 @@ from kdsearch.distillation.ensemble import MeanForecaster, averaged
 from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.errors import UserError
 from kdsearch.models.classical import CopyLast, RidgeAR
-from kdsearch.models.stgcn import CHANNELS, STGCN, STUDENT, TEACHER
+from kdsearch.models.stgcn import STGCN
 from kdsearch.results.files import read_json, write_json
 from kdsearch.search import space as spaces
 from kdsearch.training.evaluate import Forecaster, evaluate
 from kdsearch.training.fit import fit
 from kdsearch.training.metrics import score
+from kdsearch.training.network import layout_of
 from kdsearch.training.recipe import PAPER, with_recipe
 from kdsearch.training.reference import PROTOCOL, default_cache, fingerprint, train_once
 from kdsearch.training.settings import FitSettings
@@ -199,7 +200,7 @@ def _reference(setup: Setup, row: Row, seed: int) -> tuple[STGCN, dict[str, Any]
     data, model = _data(setup), row.model or "student"
     settings = setup.fitted(row.recipe, model, seed)
     task = losses.build("none", error=settings.error)
-    checkpoint, _ = train_once(data, model, CHANNELS[model], task, settings, setup.cache)
+    checkpoint, _ = train_once(data, model, layout_of(model, row.recipe), task, settings, setup.cache)
     return checkpoint.network(data, "cpu"), {"epoch": checkpoint.epoch, "seconds": checkpoint.seconds}
 
 
@@ -207,7 +208,9 @@ def _distilled(setup: Setup, row: Row, seed: int) -> tuple[STGCN, dict[str, Any]
     data = _data(setup)
     settings = setup.fitted(row.recipe, "student", seed)
     count = 1 if row.teacher == "single" else setup.teachers
-    objective = DistillationObjective(data, row.loss, settings, _bank(setup, row.recipe, row.loss, count))
+    objective = DistillationObjective(
+        data, row.loss, settings, _bank(setup, row.recipe, row.loss, count), None, layout_of("student", row.recipe)
+    )
     trainer = objective.trainer(setup.params[row.recipe], "cpu", seed)
     result = fit(trainer)
     trainer.model.load_state_dict(trainer.best_weights)
@@ -248,11 +251,14 @@ def _file(setup: Setup, row: Row, seed: int) -> Path:
         "protocol": PROTOCOL,
     }
     if row.model is not None:
-        what["network"] = fingerprint(data, TEACHER if row.model == "teacher" else STUDENT, settings)
+        what["network"] = fingerprint(data, layout_of(row.model, row.recipe), settings)
     if row.teacher is not None or row.name == "ensemble":
         count = 1 if row.teacher == "single" else setup.teachers
         what["params"] = dict(setup.params[row.recipe])
-        what["teachers"] = [fingerprint(data, TEACHER, setup.fitted(row.recipe, "teacher", k)) for k in range(count)]
+        what["teachers"] = [
+            fingerprint(data, layout_of("teacher", row.recipe), setup.fitted(row.recipe, "teacher", k))
+            for k in range(count)
+        ]
     name = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
     return setup.cache / "shipping" / f"{data.name}-{row.name}-{seed}-{name}.json"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,8 @@ import torch
 from kdsearch.data import Dataset
 from kdsearch.distillation import losses
 from kdsearch.distillation.bank import BankReader, LiveTeacher, TeacherBank
-from kdsearch.models.stgcn import STGCN, STUDENT, Channels
+from kdsearch.models.layout import Layout
+from kdsearch.models.stgcn import STGCN, STUDENT
 from kdsearch.training.checkpoint import Checkpoint
 from kdsearch.training.fit import Pruning, Trainer
 from kdsearch.training.network import new_network
@@ -33,7 +34,7 @@ class DistillationObjective:
         settings: protocol; batch size and learning rate come from the trial's hyperparameters.
         bank: what the loss reads of the teacher, or None.
         teacher: the teacher itself, run on every minibatch, if its bank would not fit.
-        channels: architecture of the student.
+        layout: architecture of the student.
     """
 
     dataset: Dataset
@@ -41,11 +42,11 @@ class DistillationObjective:
     settings: FitSettings
     bank: TeacherBank | None = None
     teacher: Checkpoint | None = None
-    channels: Channels = STUDENT
+    layout: Layout = field(default_factory=lambda: Layout.of(STUDENT))
 
     def trainer(self, params: Mapping[str, Any], device: str, seed: int) -> Trainer:
         """A fresh student, its loss and its training, all from ``params`` and ``seed``."""
-        return self.training_of(new_network(self.dataset, self.channels, seed), params, device, seed)
+        return self.training_of(new_network(self.dataset, self.layout, seed), params, device, seed)
 
     def training_of(
         self,

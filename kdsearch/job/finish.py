@@ -16,7 +16,6 @@ from kdsearch.job.plan import Plan
 from kdsearch.job.prepare import Prepared, Say, mean_of, trained
 from kdsearch.job.rivals import Rival, train_rival
 from kdsearch.models.layout import Layout
-from kdsearch.models.stgcn import CHANNELS
 from kdsearch.pruning.objective import planned, settings_of
 from kdsearch.results import store
 from kdsearch.results.best import NAME, write_best
@@ -82,7 +81,7 @@ def checkpoint_of(plan: Plan, run: SeedRun, start: str) -> Checkpoint:
     """A run of the confirmation as a checkpoint; ``start`` names the architecture of one that says none itself."""
     layout = None if run.layout is None else Layout.from_plain(run.layout)
     return Checkpoint(
-        channels=CHANNELS[start] if layout is None else layout.blocks,
+        channels=plan.layout(start).blocks if layout is None else layout.blocks,
         weights={name: torch.from_numpy(value) for name, value in run.weights.items()},
         dataset=plan.dataset.name,
         data=plan.dataset.fingerprint,

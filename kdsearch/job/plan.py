@@ -18,13 +18,14 @@ from kdsearch.job import bank as banks
 from kdsearch.job import pruning as prunings
 from kdsearch.job import warm as warm_starts
 from kdsearch.job.settings import JobSettings
-from kdsearch.models.stgcn import CHANNELS, TEACHER
+from kdsearch.models.layout import Layout
 from kdsearch.pruning.settings import PruneSettings
 from kdsearch.search import space as spaces
 from kdsearch.search.address import check_address
 from kdsearch.search.resources import local_machine, make_plan
 from kdsearch.search.settings import SearchSettings, check_settings
 from kdsearch.search.space import Space
+from kdsearch.training.network import layout_of
 from kdsearch.training.recipe import PAPER, with_recipe
 from kdsearch.training.reference import PROTOCOL, default_cache
 from kdsearch.training.reference import fingerprint as network_fingerprint
@@ -77,13 +78,17 @@ class Plan:
         """How each teacher is trained."""
         return [replace(self.teacher, seed=self.teacher.seed + k) for k in range(self.n_teachers)]
 
+    def layout(self, name: str) -> Layout:
+        """Of ``"teacher"``, ``"base"`` or ``"student"``."""
+        return layout_of(name, self.recipe)
+
     @property
     def protocol(self) -> dict[str, Any]:
         """All that must agree for two results to compete."""
         protocol = {
             "version": PROTOCOL,
-            "student": {"channels": CHANNELS[self.start], **replace(self.student, seed=0).plain()},
-            "teacher": {"channels": TEACHER, **self.teacher.plain()},
+            "student": {**_shape(self.layout(self.start)), **replace(self.student, seed=0).plain()},
+            "teacher": {**_shape(self.layout("teacher")), **self.teacher.plain()},
             "seeds": self.seeds,
         }
         if self.recipe != PAPER:
@@ -99,6 +104,10 @@ class Plan:
         """The same for points of a front, whatever their percent."""
         protocol = self.protocol
         return {**protocol, "pruning": {**protocol.get("pruning", {}), "percent": None}}
+
+
+def _shape(layout: Layout) -> dict[str, Any]:
+    return {"channels": layout.blocks, **({"persistence": True} if layout.persistence else {})}
 
 
 def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = None) -> Plan:
@@ -193,7 +202,7 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
     identity: dict[str, Any] = {
         "dataset": dataset.name,
         "data": dataset.fingerprint,
-        "teacher": network_fingerprint(dataset, TEACHER, teacher),
+        "teacher": network_fingerprint(dataset, plan.layout("teacher"), teacher),
         **banks.protocol_of(plan.sampling),
         **losses.protocol_of(settings.loss),
     }
@@ -203,7 +212,10 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         identity["teachers"] = plan.n_teachers
     grace = defaults.grace
     if pruning is not None:
-        identity |= {"start": network_fingerprint(dataset, CHANNELS[plan.start], teacher), **prunings.shared(pruning)}
+        identity |= {
+            "start": network_fingerprint(dataset, plan.layout(plan.start), teacher),
+            **prunings.shared(pruning),
+        }
         if plan.cost is not None:
             identity["cost"] = plan.cost
         if search:

@@ -16,7 +16,6 @@ from kdsearch.job import bank as banks
 from kdsearch.job import pruning as prunings
 from kdsearch.job.plan import Plan
 from kdsearch.models.classical import CopyLast, RidgeAR
-from kdsearch.models.stgcn import CHANNELS, Channels
 from kdsearch.pruning.objective import PruningObjective
 from kdsearch.search.space import Space
 from kdsearch.training.checkpoint import Checkpoint
@@ -134,7 +133,9 @@ def build_objective(
     plan: Plan, bank: TeacherBank | None, live: Checkpoint | None, start: Checkpoint | None
 ) -> DistillationObjective | PruningObjective:
     """What builds the trials of a plan."""
-    distillation = DistillationObjective(plan.dataset, plan.space.loss, plan.student, bank, live)
+    distillation = DistillationObjective(
+        plan.dataset, plan.space.loss, plan.student, bank, live, plan.layout("student")
+    )
     if plan.pruning is None or start is None:
         return distillation
     return PruningObjective(distillation, start, plan.pruning, plan.cost)
@@ -142,7 +143,6 @@ def build_objective(
 
 def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoint:
     """A reference network from the cache, or trained now with a line now and then."""
-    channels: Channels = CHANNELS[name]
     label = f"{name} without KD, seed {settings.seed}"
     if name == "teacher":
         label = name if plan.n_teachers == 1 else f"teacher, seed {settings.seed}"
@@ -150,7 +150,7 @@ def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoin
     checkpoint, cached = train_once(
         plan.dataset,
         name,
-        channels,
+        plan.layout(name),
         losses.build("none", error=settings.error),
         settings,
         plan.cache,

@@ -28,6 +28,9 @@ class Layout:
         blocks: per block ``(c_in, c_mid, c_out)``, as "Hidden Blocks Channel" of Table 1.
         head: channels of the head's GLU layer and of its sigmoid layer; as published, both are the last block's.
         residuals: of every GLU and ReLU layer in order: two a block, then the head's GLU.
+        persistence: whether the network forecasts the change from the window's last reading, so that one that says
+            nothing is copy-last (the last value that NLinear takes away and adds again: Zeng et al., AAAI 2023). The
+            paper's networks forecast the reading itself.
 
     Raises:
         ValueError: widths that do not meet, are below one, or residuals that do not fit them.
@@ -36,6 +39,7 @@ class Layout:
     blocks: Channels
     head: tuple[int, int]
     residuals: tuple[Residual, ...]
+    persistence: bool = False
 
     def __post_init__(self) -> None:
         for before, after in itertools.pairwise(self.blocks):
@@ -73,7 +77,10 @@ class Layout:
 
     def plain(self) -> dict[str, Any]:
         """As plain values, for a file."""
-        return asdict(self)
+        plain = asdict(self)
+        if not self.persistence:  # as files had it before there was any other
+            del plain["persistence"]
+        return plain
 
     @classmethod
     def from_plain(cls, value: Mapping[str, Any]) -> Layout:
@@ -87,4 +94,5 @@ class Layout:
             tuple((int(a), int(b), int(c)) for a, b, c in value["blocks"]),
             (int(glu), int(sigmoid)),
             tuple(None if r is None else tuple(int(j) for j in r) for r in value["residuals"]),
+            bool(value.get("persistence", False)),
         )

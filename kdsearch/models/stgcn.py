@@ -260,7 +260,7 @@ class STGCN(nn.Module):
     def _pass(self, x: Tensor, tails: _Tails | None = None) -> Features:
         """One pass over ``x [B, T, N, 1]``; the prediction keeps its time axis."""
         temporal, spatial = [], []
-        x = x.permute(3, 0, 1, 2)
+        readings, x = x, x.permute(3, 0, 1, 2)
         for block in self.blocks:
             assert isinstance(block, _Block)
             x = block.temporal_in(x, tails)
@@ -270,7 +270,10 @@ class STGCN(nn.Module):
             x = block.temporal_out(x, tails)
             temporal.append(x.permute(1, 2, 3, 0))
             x = block.norm(x)
-        return Features(self.head(x, tails), temporal, spatial)
+        prediction = self.head(x, tails)
+        if self.layout.persistence:
+            prediction = prediction + readings[:, -prediction.shape[1] :, :, 0]
+        return Features(prediction, temporal, spatial)
 
     def _pass_in_pieces(self, x: Tensor) -> Features:
         """:meth:`_pass` over a long input, some time steps after the other: what is between the layers stays small."""

@@ -9,6 +9,7 @@ run over the kept channels (``tests/pruning`` holds that definition and compares
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -51,7 +52,8 @@ def cut_layout(layout: Layout, keep: Mapping[str, Sequence[int]]) -> Layout:
     widths = [len(positions) for positions in kept]
     blocks: Channels = tuple((widths[2 * b], widths[2 * b + 1], widths[2 * b + 2]) for b in range(len(layout.blocks)))
     residuals = [_cut_residual(r, *ends) for r, *ends in zip(layout.residuals, kept[:-1], kept[1:], strict=True)]
-    return Layout(blocks, (widths[-1], len(keep["head.sigmoid"])), tuple(residuals))
+    head = (widths[-1], len(keep["head.sigmoid"]))
+    return replace(layout, blocks=blocks, head=head, residuals=tuple(residuals))
 
 
 def _cut_residual(residual: Residual, inputs: Sequence[int], outputs: Sequence[int]) -> Residual:

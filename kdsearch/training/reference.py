@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from kdsearch.data import Dataset
 from kdsearch.errors import UserError
-from kdsearch.models.stgcn import Channels
+from kdsearch.models.layout import Channels, Layout
 from kdsearch.training.checkpoint import Checkpoint, load_checkpoint, load_tensors, save_checkpoint, save_tensors
 from kdsearch.training.fit import EpochReport, FitResult, LossFunction, Trainer, fit
 from kdsearch.training.network import new_network
@@ -32,16 +32,18 @@ def default_cache() -> Path:
     return Path(platformdirs.user_cache_dir("kdsearch")) / "networks"
 
 
-def fingerprint(dataset: Dataset, channels: Channels, settings: FitSettings) -> str:
+def fingerprint(dataset: Dataset, layout: Channels | Layout, settings: FitSettings) -> str:
     """Identifies a training by data, architecture, settings (seed among them) and protocol."""
-    what = {"data": dataset.fingerprint, "channels": channels, "protocol": PROTOCOL, **settings.plain()}
+    layout = _whole(layout)
+    shape = layout.blocks if layout.published else layout.plain()
+    what = {"data": dataset.fingerprint, "channels": shape, "protocol": PROTOCOL, **settings.plain()}
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def train_once(
     dataset: Dataset,
     name: str,
-    channels: Channels,
+    layout: Channels | Layout,
     loss: LossFunction,
     settings: FitSettings,
     cache: Path,
@@ -57,7 +59,7 @@ def train_once(
     Args:
         dataset: data; training and validation days are used.
         name: for the file, e.g. ``"teacher"``.
-        channels: architecture.
+        layout: architecture.
         loss: the task loss.
         settings: protocol and seed.
         cache: folder of trained networks.
@@ -71,7 +73,7 @@ def train_once(
     Raises:
         UserError: the cache folder cannot be written, or the training diverged.
     """
-    path = cache / f"{dataset.name}-{name}-{fingerprint(dataset, channels, settings)}.pt"
+    path = cache / f"{dataset.name}-{name}-{fingerprint(dataset, layout, settings)}.pt"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{path}.lock")
@@ -89,9 +91,13 @@ def train_once(
         kept = _kept(path)
         if kept is not None:
             return kept, True
-        return _train(path, dataset, name, channels, loss, settings, device, on_epoch), False
+        return _train(path, dataset, name, _whole(layout), loss, settings, device, on_epoch), False
     finally:
         lock.release()
+
+
+def _whole(layout: Channels | Layout) -> Layout:
+    return layout if isinstance(layout, Layout) else Layout.of(layout)
 
 
 def _kept(path: Path) -> Checkpoint | None:
@@ -109,7 +115,7 @@ def _train(
     path: Path,
     dataset: Dataset,
     name: str,
-    channels: Channels,
+    layout: Layout,
     loss: LossFunction,
     settings: FitSettings,
     device: str,
@@ -117,7 +123,7 @@ def _train(
 ) -> Checkpoint:
 
     def fresh() -> Trainer:
-        return Trainer(new_network(dataset, channels, settings.seed), dataset, loss, settings, device=device)
+        return Trainer(new_network(dataset, layout, settings.seed), dataset, loss, settings, device=device)
 
     partial = path.with_suffix(".partial")
     try:
@@ -127,13 +133,14 @@ def _train(
             f"the {name} network diverged on {dataset.name} at learning rate {settings.learning_rate:g}; lower it"
         ) from None
     checkpoint = Checkpoint(
-        channels=channels,
+        channels=layout.blocks,
         weights={k: v.cpu() for k, v in trainer.best_weights.items()},
         dataset=dataset.name,
         data=dataset.fingerprint,
         epoch=result.best.epoch,
         validation={"score": result.best.score, **result.best.validation},
         seconds=sum(r.seconds for r in result.history),
+        layout=None if layout.published else layout,
     )
     save_checkpoint(path, checkpoint)
     partial.unlink(missing_ok=True)
