@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdsearch.models.stgcn import STGCN, NodeLayerNorm, SpatialConv, TemporalConv
+from kdsearch.models.stgcn import STGCN, LayerNorm, SpatialConv, TemporalConv
 
 __all__ = ["Folded"]
 
@@ -27,12 +27,12 @@ class Folded(nn.Module):
 
     def __init__(self, model: STGCN, steps: int) -> None:
         super().__init__()
-        self.steps = steps
+        self.steps, self.persistence = steps, model.layout.persistence
         kernel = model.graph_kernel
         layers: list[nn.Module] = []
         for block in model.blocks:
             layers += [_Temporal(cast(TemporalConv, block.temporal_in)), _Spatial(cast(SpatialConv, block.spatial))]
-            layers += [_Temporal(cast(TemporalConv, block.temporal_out)), _Norm(cast(NodeLayerNorm, block.norm))]
+            layers += [_Temporal(cast(TemporalConv, block.temporal_out)), _Norm(cast(LayerNorm, block.norm))]
         head = model.head
         layers += [_Temporal(head.temporal_in), _Norm(head.norm), _Temporal(head.temporal_out)]
         self.layers = nn.ModuleList(layers)
@@ -53,7 +53,7 @@ class Folded(nn.Module):
 
     def _once(self, x: Tensor, kept: list[Tensor], first: bool) -> Tensor:
         """``[B, 1, T, N]`` to the forecast ``[B, 1, 1, N]``; ``kept`` holds the last inputs of every temporal layer."""
-        place = 0
+        place, last = 0, x[:, :, -1:]
         for layer in self.layers:
             if isinstance(layer, _Temporal):
                 if layer.kt > 1:
@@ -67,7 +67,8 @@ class Folded(nn.Module):
                 x = layer(x, [cast(Tensor, self.orders)[k] for k in range(self.n_orders)])
             else:
                 x = layer(x)
-        return F.conv2d(x, cast(Tensor, self.last)) + cast(Tensor, self.bias)
+        forecast = F.conv2d(x, cast(Tensor, self.last)) + cast(Tensor, self.bias)
+        return forecast + last if self.persistence else forecast
 
 
 class _Temporal(nn.Module):
@@ -112,10 +113,11 @@ class _Spatial(nn.Module):
 
 
 class _Norm(nn.Module):
-    def __init__(self, layer: NodeLayerNorm) -> None:
+    def __init__(self, layer: LayerNorm) -> None:
         super().__init__()
-        self.register_buffer("gamma", layer.gamma.detach().t().contiguous().clone())
-        self.register_buffer("beta", layer.beta.detach().t().contiguous().clone())
+        gamma, beta = layer.affine()
+        self.register_buffer("gamma", gamma.detach().t().contiguous().clone())
+        self.register_buffer("beta", beta.detach().t().contiguous().clone())
 
     def forward(self, x: Tensor) -> Tensor:
         gamma = cast(Tensor, self.gamma)

@@ -107,7 +107,8 @@ class Plan:
 
 
 def _shape(layout: Layout) -> dict[str, Any]:
-    return {"channels": layout.blocks, **({"persistence": True} if layout.persistence else {})}
+    others = {name: value for name, value in layout.plain().items() if name in ("persistence", "affine")}
+    return {"channels": layout.blocks, **others}
 
 
 def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = None) -> Plan:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Literal, get_args
 
-__all__ = ["Channels", "Layout", "Residual", "published_residual"]
+__all__ = ["Affine", "Channels", "Layout", "Residual", "published_residual"]
 
+Affine = Literal["full", "rank1"]
 Channels = tuple[tuple[int, int, int], ...]
 
 # None: a trained bias-free 1x1 map. Else, for each input channel, the output channel it is added to; -1: to none.
@@ -31,6 +32,9 @@ class Layout:
         persistence: whether the network forecasts the change from the window's last reading, so that one that says
             nothing is copy-last (the last value that NLinear takes away and adds again: Zeng et al., AAAI 2023). The
             paper's networks forecast the reading itself.
+        affine: what LayerNorm's gain and shift are: ``"full"``, one of each for every node and channel as published, or
+            ``"rank1"``, a factor of the node times one of the channel, which leaves more of a small network's
+            parameters to its convolutions.
 
     Raises:
         ValueError: widths that do not meet, are below one, or residuals that do not fit them.
@@ -40,8 +44,11 @@ class Layout:
     head: tuple[int, int]
     residuals: tuple[Residual, ...]
     persistence: bool = False
+    affine: Affine = "full"
 
     def __post_init__(self) -> None:
+        if self.affine not in get_args(Affine):
+            raise ValueError(f"affine must be one of {', '.join(get_args(Affine))}, got {self.affine!r}")
         for before, after in itertools.pairwise(self.blocks):
             if before[-1] != after[0]:
                 raise ValueError(f"channels of consecutive blocks do not meet: {list(before)} -> {list(after)}")
@@ -77,10 +84,9 @@ class Layout:
 
     def plain(self) -> dict[str, Any]:
         """As plain values, for a file."""
-        plain = asdict(self)
-        if not self.persistence:  # as files had it before there was any other
-            del plain["persistence"]
-        return plain
+        usual = {f.name: f.default for f in fields(self) if f.default is not MISSING}
+        # What is as published is left out, as in files written before there was anything else.
+        return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
     @classmethod
     def from_plain(cls, value: Mapping[str, Any]) -> Layout:
@@ -95,4 +101,5 @@ class Layout:
             (int(glu), int(sigmoid)),
             tuple(None if r is None else tuple(int(j) for j in r) for r in value["residuals"]),
             bool(value.get("persistence", False)),
+            value.get("affine", "full"),
         )

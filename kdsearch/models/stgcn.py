@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdsearch.models._layers import graph_taps, node_norm, recorded, temporal
-from kdsearch.models.layout import Channels, Layout, Residual, published_residual
+from kdsearch.models.layout import Affine, Channels, Layout, Residual, published_residual
 
 __all__ = ["BASE", "CHANNELS", "STGCN", "STUDENT", "TEACHER", "Channels", "Features", "Layout"]
 
@@ -165,39 +165,76 @@ class SpatialConv(nn.Module):
         return torch.relu(_mix(self.weight, graph_taps(x, kernel), self.bias) + x)
 
 
-class NodeLayerNorm(nn.Module):
-    """LayerNorm over (node, channel) within each time step, gamma and beta ``[N, C]``, eps 1e-6 inside the root."""
+class LayerNorm(nn.Module):
+    """LayerNorm over (node, channel) within each time step, eps 1e-6 inside the root."""
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Gamma and beta, ``[N, C]``."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[C, B, T, N] -> [C, B, T, N]``."""
+        return node_norm(x, *self.affine())
+
+
+class NodeLayerNorm(LayerNorm):
+    """Gamma and beta of every node and channel, as published."""
 
     def __init__(self, n_nodes: int, channels: int) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(n_nodes, channels))
         self.beta = nn.Parameter(torch.zeros(n_nodes, channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[C, B, T, N] -> [C, B, T, N]``."""
-        return node_norm(x, self.gamma, self.beta)
+    def affine(self) -> tuple[Tensor, Tensor]:
+        return self.gamma, self.beta
+
+
+class RankOneLayerNorm(LayerNorm):
+    """Gamma ``h_n g_c`` and beta ``b_c + d_n e_c``: ``2 N + 3 C`` parameters instead of ``2 N C``."""
+
+    def __init__(self, n_nodes: int, channels: int) -> None:
+        super().__init__()
+        self.gain, self.node_gain = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.ones(n_nodes, 1))
+        self.shift, self.node_shift = nn.Parameter(torch.zeros(channels)), nn.Parameter(torch.zeros(n_nodes, 1))
+        self.slope = nn.Parameter(torch.ones(channels))
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        return self.node_gain * self.gain, self.shift + self.node_shift * self.slope
+
+
+_NORMS: dict[Affine, type[NodeLayerNorm | RankOneLayerNorm]] = {"full": NodeLayerNorm, "rank1": RankOneLayerNorm}
 
 
 class _Block(nn.Module):
     """``T-GLU -> S-ReLU -> T-ReLU -> LayerNorm``."""
 
-    def __init__(self, n_nodes: int, channels: Sequence[int], ks: int, kt: int, residuals: Sequence[Residual]) -> None:
+    def __init__(
+        self,
+        n_nodes: int,
+        channels: Sequence[int],
+        ks: int,
+        kt: int,
+        residuals: Sequence[Residual],
+        affine: Affine,
+    ) -> None:
         super().__init__()
         c_in, c_mid, c_out = channels
         self.temporal_in = TemporalConv(c_in, c_mid, kt, "glu", residuals[0])
         self.spatial = SpatialConv(c_mid, ks)
         self.temporal_out = TemporalConv(c_mid, c_out, kt, "relu", residuals[1])
-        self.norm = NodeLayerNorm(n_nodes, c_out)
+        self.norm = _NORMS[affine](n_nodes, c_out)
 
 
 class _Head(nn.Module):
     """``T-GLU (kernel ko) -> LayerNorm -> T-sigmoid (kernel 1) -> 1x1 map to one channel + bias per node``."""
 
-    def __init__(self, n_nodes: int, c_in: int, channels: tuple[int, int], ko: int, residual: Residual) -> None:
+    def __init__(
+        self, n_nodes: int, c_in: int, channels: tuple[int, int], ko: int, residual: Residual, affine: Affine
+    ) -> None:
         super().__init__()
         c_glu, c_sigmoid = channels
         self.temporal_in = TemporalConv(c_in, c_glu, ko, "glu", residual)
-        self.norm = NodeLayerNorm(n_nodes, c_glu)
+        self.norm = _NORMS[affine](n_nodes, c_glu)
         self.temporal_out = TemporalConv(c_glu, c_sigmoid, 1, "sigmoid")
         self.weight = _glorot(c_sigmoid, 1, c_sigmoid, 1)
         self.bias = nn.Parameter(torch.zeros(n_nodes))
@@ -244,9 +281,10 @@ class STGCN(nn.Module):
         self.register_buffer("graph_kernel", graph_kernel.to(torch.get_default_dtype()), persistent=False)
         *residuals, last = self.layout.residuals
         self.blocks = nn.ModuleList(
-            _Block(n_nodes, c, ks, kt, residuals[2 * i : 2 * i + 2]) for i, c in enumerate(self.channels)
+            _Block(n_nodes, c, ks, kt, residuals[2 * i : 2 * i + 2], self.layout.affine)
+            for i, c in enumerate(self.channels)
         )
-        self.head = _Head(n_nodes, self.channels[-1][-1], self.layout.head, ko, last)
+        self.head = _Head(n_nodes, self.channels[-1][-1], self.layout.head, ko, last, self.layout.affine)
 
     def like(self, layout: Layout) -> STGCN:
         """A fresh network on the same graph with another layout; the caller's random state is left alone."""

@@ -45,7 +45,13 @@ class Layer:
 
 
 def layers(model: STGCN) -> tuple[Layer, ...]:
-    """The prunable layers of a network in order; the input's one channel is none of them."""
+    """The prunable layers of a network in order; the input's one channel is none of them.
+
+    Raises:
+        ValueError: gains and shifts of rank one, which no network that is pruned has.
+    """
+    if model.layout.affine != "full":
+        raise ValueError(f"only networks with gains of every node and channel are pruned, not {model.layout.affine}")
     sides: dict[str, list[Side]] = {}
     widths: dict[str, int] = {}
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["PAPER", "PERSISTENT", "RECIPES", "with_recipe"]
+__all__ = ["PAPER", "RECIPES", "with_recipe"]
 
 PAPER = "paper"
 
@@ -23,8 +23,6 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "rollout_steps": 9,
     },
 }
-# Recipes whose networks forecast the change from the last reading (Layout.persistence), teachers and students alike.
-PERSISTENT = frozenset({"best"})
 # A teacher's epoch through the roll-out costs five of its others: it is trained one step ahead first. A student's is
 # cheap: it is rolled out from the start, over more and more steps.
 _TEACHER_ONE_STEP = 0.75

@@ -25,7 +25,7 @@ from kdsearch.errors import UserError
 from kdsearch.models.stgcn import BASE, STGCN, STUDENT
 from kdsearch.pruning import compact
 from kdsearch.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from kdsearch.training.network import new_network
+from kdsearch.training.network import layout_of, new_network
 from tests.pruning.conftest import randomise
 
 NAMES = [f"loop {i}" for i in range(6)]
@@ -70,7 +70,7 @@ def call(module: Any, *arguments: object) -> int:
     return command.run(module.main, [str(a) for a in arguments])
 
 
-@pytest.mark.parametrize("channels", [STUDENT, BASE, "pruned"])
+@pytest.mark.parametrize("channels", [STUDENT, BASE, layout_of("student", "best"), layout_of("base", "best"), "pruned"])
 def test_a_folded_network_forecasts_what_the_trained_one_does(channels: Any) -> None:
     data = corner()
     model = pruned(data) if channels == "pruned" else randomise(new_network(data, channels, seed=2)).eval()

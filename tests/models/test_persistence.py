@@ -84,7 +84,7 @@ def test_saved_one_comes_back(tmp_path: Path) -> None:
 def test_recipes_and_names(name: str) -> None:
     assert layout_of(name, PAPER) == Layout.of(CHANNELS[name])
     best = layout_of(name, "best")
-    assert best == replace(Layout.of(CHANNELS[name]), persistence=True)
+    assert best.persistence
     assert not best.published
     assert Layout.from_plain(best.plain()) == best
     data, settings = tiny(), FitSettings()
@@ -92,3 +92,13 @@ def test_recipes_and_names(name: str) -> None:
     assert fingerprint(data, layout_of(name, PAPER), settings) == fingerprint(data, CHANNELS[name], settings)
     assert fingerprint(data, best, settings) != fingerprint(data, CHANNELS[name], settings)
     assert "persistence" not in layout_of(name, PAPER).plain()
+
+
+@pytest.mark.parametrize("n_nodes", [20, 170, 228])
+def test_the_student_of_the_best_recipe_is_no_larger_than_the_papers(n_nodes: int) -> None:
+    teacher, student = (
+        STGCN(n_nodes, layout_of(name, "best"), torch.eye(n_nodes).expand(3, -1, -1)).n_parameters()
+        for name in ("teacher", "student")
+    )
+    assert student <= 0.031 * teacher
+    assert n_nodes != 228 or student == 6466

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdsearch.data import Dataset, Windows, load
-from kdsearch.models.stgcn import BASE, CHANNELS, STGCN, STUDENT, TEACHER
+from kdsearch.models.stgcn import BASE, CHANNELS, STGCN, STUDENT, TEACHER, Layout
 from tests.conftest import DECLARATIONS
 from tests.models import stgcn_reference as reference
 from tests.training.tiny import randomised
@@ -88,6 +89,36 @@ def test_equals_the_slow_network_at_any_width_and_length(a, b, c, d, n, steps, s
 )
 def test_equals_the_slow_network_at_other_sizes(channels, sizes):
     compare(network(3, channels, **sizes), draw(2, sizes.get("n_his", 12) + 1, 3, 1))
+
+
+@settings(max_examples=15, deadline=None)
+@given(a=WIDTHS, b=WIDTHS, n=st.integers(1, 4), seed=st.integers(0, 99))
+def test_gains_of_rank_one_are_a_factor_of_the_node_times_one_of_the_channel(a, b, n, seed):
+    """A network with them computes what the published one does with their products."""
+    blocks = ((1, a, b), (b, a, 3))
+    small = network(n, replace(Layout.of(blocks), affine="rank1"), seed)
+    whole = network(n, blocks)
+    weights = dict(small.named_parameters())
+    full = {name: weights[name] for name, _ in whole.named_parameters() if not name.endswith(("gamma", "beta"))}
+    for norm in ("blocks.0.norm", "blocks.1.norm", "head.norm"):
+        gain, node_gain, shift, node_shift, slope = (
+            weights[f"{norm}.{part}"] for part in ("gain", "node_gain", "shift", "node_shift", "slope")
+        )
+        full[f"{norm}.gamma"] = torch.einsum("nk,c->nc", node_gain, gain)
+        full[f"{norm}.beta"] = shift + torch.einsum("nk,c->nc", node_shift, slope)
+    whole.load_state_dict({name: value.detach() for name, value in full.items()})
+    whole.graph_kernel = small.graph_kernel
+    x = draw(2, 14, n, 1, seed=seed)
+    torch.testing.assert_close(small(x), whole(x), rtol=1e-10, atol=1e-10)
+
+
+def test_initial_gains_of_rank_one_are_those_published():
+    small, whole = (
+        STGCN(4, replace(Layout.of(STUDENT), affine=affine), basis(4).float()).blocks[0].norm
+        for affine in ("rank1", "full")
+    )
+    x = draw(4, 2, 5, 4).float()
+    torch.testing.assert_close(small(x), whole(x))
 
 
 def test_initial_weights():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -249,3 +250,8 @@ def test_layout_as_plain_values(small: STGCN) -> None:
     assert Layout.from_plain(layout.plain()) == layout
     assert Layout.of(SMALL).published
     assert small.layout == Layout.of(SMALL)
+
+
+def test_gains_of_rank_one_are_refused(small: STGCN) -> None:
+    with pytest.raises(ValueError, match="rank1"):
+        layers(small.like(replace(small.layout, affine="rank1")))
