@@ -38,7 +38,6 @@ COMMANDS = ("tune", "train", "export", "predict", "report", "compare")
 EXPERIMENTS = (
     "experiments.picture",
     "experiments.reproduce",
-    "experiments.shipping",
     "experiments.benchmarks.endurance",
     "experiments.benchmarks.step",
     "experiments.benchmarks.forward",

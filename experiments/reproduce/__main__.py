@@ -14,6 +14,7 @@ from kdsearch import command
 from kdsearch.errors import UserError
 
 TABLES = range(1, 9)
+OURS = ("shipping",)
 FIGURES = (3, 4)
 
 _EXAMPLES = """\
@@ -21,27 +22,31 @@ examples:
   python -m experiments.reproduce --dataset pemsd7                       everything, as long as the paper trained
   python -m experiments.reproduce --dataset demo --quick                 everything, in minutes
   python -m experiments.reproduce --dataset pemsd7 --tables 2,4 --figures none
+  python -m experiments.reproduce --dataset my-sensors.toml --tables shipping --figures none
 """
 # What --quick sets where nothing else is said.
 QUICK = {"seeds": 2, "epochs": 3, "teacher_epochs": 3, "timing_runs": 10}
 
 
-def numbers(known: Sequence[int]) -> Callable[[str], tuple[int, ...]]:
-    """An argument type for lists such as ``1-3,5``, ``all`` or ``none``."""
+def numbers(known: Sequence[int], names: Sequence[str] = ()) -> Callable[[str], tuple[int | str, ...]]:
+    """An argument type for lists such as ``1-3,5``, ``all``, which is all numbers, or ``none``; ``names`` may be in."""
 
-    def parse(text: str) -> tuple[int, ...]:
+    def parse(text: str) -> tuple[int | str, ...]:
         if text in ("all", "none"):
             return tuple(known) if text == "all" else ()
-        found: list[int] = []
+        found: list[int | str] = []
         for part in text.split(","):
+            if part.strip() in names:
+                found.append(part.strip())
+                continue
             match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
             if match is None:
                 raise argparse.ArgumentTypeError(f"wants numbers such as 1,4-6, all or none, not {text!r}")
             first, last = int(match[1]), int(match[2] or match[1])
             found += range(first, last + 1)
-        wrong = [n for n in found if n not in known]
+        wrong = [n for n in found if n not in (*known, *names)]
         if wrong:
-            raise argparse.ArgumentTypeError(f"there is no {wrong[0]}, only {', '.join(map(str, known))}")
+            raise argparse.ArgumentTypeError(f"there is no {wrong[0]}, only {', '.join(map(str, (*known, *names)))}")
         return tuple(dict.fromkeys(found))
 
     return parse
@@ -57,7 +62,12 @@ def parser() -> command.Parser:
     what = p.add_argument_group("what")
     what.add_argument("--dataset", default="demo", metavar="NAME|FILE", help="pemsd7, pemsd8, demo, or a TOML file")
     what.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie or are downloaded to")
-    what.add_argument("--tables", type=numbers(TABLES), metavar="LIST", help="such as 1,4-6 (default: all)")
+    what.add_argument(
+        "--tables",
+        type=numbers(TABLES, OURS),
+        metavar="LIST",
+        help="such as 1,4-6, or shipping: by recipe and with several teachers (default: all of the paper)",
+    )
     what.add_argument("--figures", type=numbers(FIGURES), metavar="LIST", help="3, 4, or none (default: both)")
     what.add_argument(
         "--skip",
@@ -68,6 +78,9 @@ def parser() -> command.Parser:
     how = p.add_argument_group("how long")
     how.add_argument("--seeds", type=command.positive_int, metavar="N", help="trainings of each row (default: 5)")
     how.add_argument("--seed", type=command.non_negative_int, default=0, metavar="N", help="of teacher and base model")
+    how.add_argument(
+        "--teachers", type=command.positive_int, default=3, metavar="N", help="in a mean of teachers (default: 3)"
+    )
     how.add_argument("--epochs", type=command.positive_int, metavar="N", help="of every student (default: the space's)")
     how.add_argument("--teacher-epochs", type=command.positive_int, metavar="N", help="(default: the space's)")
     how.add_argument("--teacher-run-length", type=command.positive_int, metavar="N", help="as for tune")
@@ -80,6 +93,8 @@ def parser() -> command.Parser:
     where.add_argument("--output", type=Path, metavar="DIR", help="(default: runs/<dataset>-reproduce)")
     where.add_argument("--resume", action="store_true", help="carry on; refuse other lengths than it was begun with")
     where.add_argument("--cache-dir", type=Path, metavar="DIR", help="trained networks (default: the user's cache)")
+    where.add_argument("--records", type=Path, metavar="FILE", help="records.jsonl of earlier trainings, not repeated")
+    where.add_argument("--show", action="store_true", help="train nothing: show the rows that are finished")
     where.add_argument("--store", type=Path, metavar="DIR", help="of best configurations")
     where.add_argument("--dpi", type=command.positive_int, default=150, metavar="N", help="dots an inch of a picture")
     where.add_argument(

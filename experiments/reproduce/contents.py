@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from experiments.reproduce import figure3, figure4, table1, table2, table3, table4, table5, table6, table7, table8
+from experiments.reproduce import figure3, figure4, shipping, table1, table4, table5, table6, table7, table8
 from experiments.reproduce.errors import ErrorTable
+from experiments.reproduce.hyperparameters import LOSSES, PRUNING, HyperparameterTable
 from experiments.reproduce.plots import Panel
 from experiments.reproduce.rows import ROWS, Row
 from experiments.reproduce.study import Study
 from kdsearch.results.formats import Table
-from kdsearch.results.tables import TABLE2, TABLE3
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,17 +48,21 @@ class FigureItem:
 
 
 def _errors(table: ErrorTable) -> TableItem:
-    def panels(study: Study, _: Table) -> list[Panel]:
-        return [Panel(f"mae_{m}", f"MAE, {m} min ahead (mph)") for m in study.dataset.horizons.values()]
-
-    return TableItem(table.rows, True, table.build, panels, table.tests)
+    return TableItem(table.rows, True, table.build, _maes, table.tests)
 
 
-def _hyperparameters(_: Study, table: Table) -> list[Panel]:
+def _maes(study: Study, _: Table) -> list[Panel]:
+    return [Panel(f"mae_{m}", f"MAE, {m} min ahead (mph)") for m in study.dataset.horizons.values()]
+
+
+def _hyperparameters(table: HyperparameterTable) -> TableItem:
+    return TableItem(table.rows, False, table.build, _values)
+
+
+def _values(_: Study, table: Table) -> list[Panel]:
     """A panel for every hyperparameter that some row has."""
-    names = {column.key for column in (*TABLE2, *TABLE3)} - {"models", "pruned"}
-    names |= {"weight", "pruning_minibatch", "stage_percent"}
-    shown = [c for c in table.columns if c.key in names and any(row.get(c.key) is not None for row in table.rows)]
+    others = {table.columns[0].key, "source"}
+    shown = [c for c in table.columns if c.key not in others and any(row.get(c.key) is not None for row in table.rows)]
     shares = {"alpha", "beta", "alpha1", "alpha2", "alpha3"}
     return [
         Panel(
@@ -83,18 +87,19 @@ def _attention(_study: Study, _table: Table) -> list[Panel]:
     return [Panel("attention", "readings for which the student follows the teacher (%)")]
 
 
-TABLES: dict[int, TableItem] = {
+TABLES: dict[int | str, TableItem] = {
     1: TableItem((), False, table1.build, _sizes),
-    2: TableItem([ROWS[key] for key in table2.KEYS], False, table2.build, _hyperparameters),
-    3: TableItem([ROWS[key] for key in table3.KEYS], False, table3.build, _hyperparameters),
+    2: _hyperparameters(LOSSES),
+    3: _hyperparameters(PRUNING),
     4: _errors(table4.TABLE),
     5: _errors(table5.TABLE),
     6: TableItem([ROWS[key] for key in table6.KEYS], True, table6.build, _attention),
     7: _errors(table7.TABLE),
     8: _errors(table8.TABLE),
+    "shipping": TableItem(shipping.ROWS, True, shipping.build, _maes, shipping.tests),
 }
 
 FIGURES: dict[int, FigureItem] = {
-    3: FigureItem([ROWS[key] for key in figure3.KEYS], figure3.draw),
+    3: FigureItem([ROWS[key] for key in ("teacher", *figure3.KEYS)], figure3.draw),
     4: FigureItem([ROWS[key] for key in figure4.KEYS], figure4.draw),
 }

@@ -47,8 +47,8 @@ class ErrorTable:
         return [f"{metric}_{minutes}" for metric in _ORDER for minutes in study.dataset.horizons.values()]
 
     def present(self, study: Study) -> list[Row]:
-        """The rows that were not skipped."""
-        return [row for row in self.rows if study.has(row)]
+        """The rows that were not skipped and are finished."""
+        return [row for row in self.rows if study.finished(row)]
 
     def groups(self, study: Study, name: str) -> list[dict[str, Sample]]:
         """A figure of the rows of each contest that have one."""
@@ -118,7 +118,8 @@ class ErrorTable:
             notes.append("One seed shows no deviation: nothing is tested and no winner is marked.")
         gone = [row.label.plain for row in self.rows if row not in rows]
         if gone:
-            notes.append(f"Left out (--skip): {', '.join(gone)}.")
+            why = "--skip, or not trained yet" if study.settings.show else "--skip"
+            notes.append(f"Left out ({why}): {', '.join(gone)}.")
         return notes + [f"Failed: {line}." for row in rows for line in study.errors_of(row)]
 
     def tests(self, study: Study) -> str:

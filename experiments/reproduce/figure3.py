@@ -14,13 +14,14 @@ projection, over the mean distance of the teacher's points from their centre.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from experiments.picture import BLUE, GREY, STYLE, VERMILION
+from experiments.reproduce.plots import drawn
 from experiments.reproduce.rows import ROWS
 from experiments.reproduce.study import Study
 from kdsearch.data import Dataset, Windows
@@ -114,19 +115,18 @@ def draw(study: Study) -> Figure:
         down = math.ceil(len(rows) / across)
         figure = Figure(figsize=(2.6 * across + 0.5, 2.55 * down + 0.9), layout="constrained", facecolor="white")
         grid = figure.subplots(down, across, squeeze=False).flatten()
-        drawn = []
+        panels = []
         for axes, row in zip(grid, rows, strict=False):
-            teacher = representations(study.network(replace(ROWS["teacher"], recipe=row.recipe)), study.dataset)
+            teacher = representations(study.networks(row.network("teacher"))[0], study.dataset)
             student = representations(study.network(row), study.dataset)
             found = project(teacher, student)
-            name = row.label.plain.removeprefix("Student ")
-            name = name.replace("best recipe (not in the paper)", "best recipe (own teacher)")
+            name = drawn(row.label).removeprefix("Student ").replace("best recipe", "best recipe (own teacher)")
             _draw_panel(axes, found, f"{name[:1].upper()}{name[1:]}", cka(teacher, student))
-            drawn.append((axes, row.recipe, found))
+            panels.append((axes, row.recipe, found))
         for axes in grid[len(rows) :]:
             axes.set_visible(False)
-        _share_limits(drawn)
-        first = drawn[0][2].explained
+        _share_limits(panels)
+        first = panels[0][2].explained
         figure.supxlabel(f"first principal component of the teacher ({first[0]:.0%} of its variance)", fontsize=10)
         figure.supylabel(f"second ({first[1]:.0%})", fontsize=10)
         title = f"Hidden representations of {POINTS} test windows, student and teacher: {study.heading}"
@@ -160,10 +160,10 @@ def _draw_panel(axes: Axes, found: Projection, name: str, alike: float) -> None:
     )
 
 
-def _share_limits(drawn: list[tuple[Axes, str, Projection]]) -> None:
+def _share_limits(panels: list[tuple[Axes, str, Projection]]) -> None:
     """The same axes for all students of a teacher, so that distances compare."""
-    for recipe in {recipe for _, recipe, _ in drawn}:
-        group = [(axes, found) for axes, r, found in drawn if r == recipe]
+    for recipe in {recipe for _, recipe, _ in panels}:
+        group = [(axes, found) for axes, r, found in panels if r == recipe]
         points = torch.cat([torch.cat((found.teacher, found.student)) for _, found in group])
         low, high = points.min(dim=0).values, points.max(dim=0).values
         room = 0.08 * (high - low)

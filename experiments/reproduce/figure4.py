@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.picture import BLACK, BLUE, GREEN, ORANGE, STYLE, VERMILION, slowest
+from experiments.reproduce.plots import drawn
 from experiments.reproduce.rows import ROWS
 from experiments.reproduce.study import Study
 from kdsearch.data import Windows
@@ -91,8 +92,7 @@ def _draw_line(axes: Axes, hours: np.ndarray, forecasts: np.ndarray, key: str) -
     """The mean of ``forecasts [seeds, points]`` and the band of their deviation."""
     colour, dashes = _LOOKS[key]
     mean = forecasts.mean(axis=0)
-    label = ROWS[key].label.plain.replace(" (not in the paper)", "")
-    axes.plot(hours, mean, color=colour, linestyle=dashes, linewidth=1.7, label=label, zorder=4)
+    axes.plot(hours, mean, color=colour, linestyle=dashes, linewidth=1.7, label=drawn(ROWS[key].label), zorder=4)
     if len(forecasts) > 1:
         spread = forecasts.std(axis=0, ddof=1)
         axes.fill_between(hours, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0, zorder=2)

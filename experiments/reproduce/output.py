@@ -54,15 +54,16 @@ def write(study: Study, output: Path) -> list[Path]:
     for number in study.settings.tables:
         item = TABLES[number]
         table = item.build(study)
+        name = f"table{number}" if isinstance(number, int) else number
         for form in _FORMS:
-            path = output / f"table{number}.{form}"
+            path = output / f"{name}.{form}"
             write_text(path, render([table], form))
             files.append(path)
         if item.tests is not None:
-            path = output / f"table{number}-tests.csv"
+            path = output / f"{name}-tests.csv"
             write_text(path, item.tests(study))
             files.append(path)
-        files.append(_save(draw_table(table, item.panels(study, table)), output / f"table{number}.png", study))
+        files.append(_save(draw_table(table, item.panels(study, table)), output / f"{name}.png", study))
     for number in study.settings.figures:
         files.append(_save(FIGURES[number].draw(study), output / f"figure{number}.png", study))
     path = output / "trainings.csv"
@@ -98,7 +99,7 @@ def _save(figure: Any, path: Path, study: Study) -> Path:
     return path
 
 
-def needed(tables: Iterable[int], figures: Iterable[int]) -> Mapping[str, bool]:
+def needed(tables: Iterable[int | str], figures: Iterable[int]) -> Mapping[str, bool]:
     """Keys of the rows that are shown, and whether each must be trained."""
     found: dict[str, bool] = {}
     for number in tables:

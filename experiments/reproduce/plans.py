@@ -21,7 +21,11 @@ from kdsearch.training.recipe import PAPER
 from kdsearch.training.reference import fingerprint as network_fingerprint
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["Params", "RowPlan", "Task", "plan_rows", "tasks_of"]
+__all__ = ["Params", "RowPlan", "Task", "plan_rows", "tasks_of", "teachers_of"]
+
+# Learning rate of fresh students by the best recipe, with KD or without, unless a search found another. How it was
+# found is in experiments/results/levers.md.
+_BEST_RATE = 3e-3
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ def plan_rows(rows: Iterable[Row], settings: Settings) -> dict[str, RowPlan]:
             # A small graph may not allow the very percent: the table says what was reached.
             unreachable="nearest" if row.prune is not None else None,
             recipe=row.recipe,
+            teachers=settings.teachers if row.told_by_mean else 1,
             data_dir=settings.data_dir,
             epochs=settings.epochs,
             seed=settings.seed,
@@ -113,13 +118,22 @@ def _fit(row: Row, plan: Plan, settings: Settings) -> FitSettings:
         # Guo et al. 2019: Adam on the squared error of all steps at once. Rate and batch size are those of every row.
         epochs = settings.astgcn_epochs or plan.student.epochs
         return replace(plan.student, epochs=epochs, optimizer="adam", rollout_steps=plan.dataset.n_pred)
+    if row.kind == "student" and row.recipe != PAPER:
+        return replace(plan.student, learning_rate=_BEST_RATE)
     return plan.student
+
+
+def teachers_of(row: Row, plan: Plan, settings: Settings) -> list[FitSettings]:
+    """How the teachers are trained that a row reads: none, one, or those that a mean is of."""
+    if row.told_by_mean or row.kind == "mean":
+        return [replace(plan.teacher, seed=plan.teacher.seed + k) for k in range(settings.teachers)]
+    return [plan.teacher] if row.learns else []
 
 
 def _params(row: Row, plan: Plan, settings: Settings) -> Params:
     """The best that the store of searches has, else the paper's, else a known point of the space, else defaults."""
     if row.kind not in ("student", "pruned") or (row.loss == "none" and row.prune is None):
-        fit = plan.student
+        fit = _fit(row, plan, settings)
         return Params({"batch_size": fit.batch_size, "learning_rate": fit.learning_rate}, "protocol")
     if row.criterion == "taylor":
         # Stages, batch size and rate as the row that it is compared with, so that the importance alone differs.
@@ -128,7 +142,7 @@ def _params(row: Row, plan: Plan, settings: Settings) -> Params:
         told = _params(rival, check(job, search=False, dataset=plan.dataset), settings)
         kept = {name: value for name, value in told.values.items() if name in (*TRAINING_PARAMS, *PARAMS)}
         return Params(kept, told.source)
-    dataset, wanted = plan.dataset, (*TRAINING_PARAMS, *(h.name for h in hyperparameters(row.loss)))
+    dataset = plan.dataset
     stored = [
         r
         for r in store.read(dataset.name, settings.store)
@@ -136,9 +150,17 @@ def _params(row: Row, plan: Plan, settings: Settings) -> Params:
         and r.fingerprint.get("data") == dataset.fingerprint
         and r.search.get("recipe", PAPER) == row.recipe
     ]
-    known = plan.space.full(plan.space.known[0]) if plan.space.known else {}
     if stored:
         return Params(dict(min(stored, key=lambda r: r.score).params), "store of searches")
+    found = _unsearched(row, plan)
+    if row.kind == "student" and row.recipe != PAPER:
+        return Params({**found.values, "learning_rate": _BEST_RATE}, f"{found.source}, rate of the recipe")
+    return found
+
+
+def _unsearched(row: Row, plan: Plan) -> Params:
+    dataset, wanted = plan.dataset, (*TRAINING_PARAMS, *(h.name for h in hyperparameters(row.loss)))
+    known = plan.space.full(plan.space.known[0]) if plan.space.known else {}
     published = paper.hyperparameters(dataset.name, row.loss, row.prune)
     if published is not None:
         return Params({**known, **published}, f"paper, Table {2 if row.prune is None else 3}")
@@ -153,40 +175,38 @@ def _params(row: Row, plan: Plan, settings: Settings) -> Params:
 def tasks_of(plans: Mapping[str, RowPlan], settings: Settings) -> dict[str, Task]:
     """All trainings of the rows, with the teachers and start networks they need, those first that others wait for."""
     tasks: dict[str, Task] = {}
-    for planned in plans.values():
-        row = planned.row
-        for name in dict.fromkeys(([row.start] if row.start else []) + (["teacher"] if row.learns else [])):
-            _add_network(tasks, name, planned)
-    order = {"teacher": 0, "base": 0, "astgcn": 1, "classical": 2, "student": 3, "pruned": 4}
+    waits = {key: _networks(tasks, planned, settings) for key, planned in plans.items()}
+    order = {"teacher": 0, "base": 0, "astgcn": 1, "classical": 2, "mean": 2, "student": 3, "pruned": 4}
     for planned in sorted(plans.values(), key=lambda p: order[p.row.kind]):
         row = planned.row
         if row.kind in ("teacher", "base"):
-            _add_network(tasks, row.kind, planned)
             continue
-        waits = [row.start] if row.start else []
-        waits += ["teacher"] if row.learns else []
-        keys = tuple(_network_key(name, row.recipe) for name in dict.fromkeys(waits))
         for seed in settings.row_seeds if row.seeded else (settings.seed,):
             key = f"{row.key} seed {seed}" if row.seeded else row.key
             fit = replace(planned.fit, seed=seed)
-            tasks[key] = Task(key, row, seed, fit, planned.params.values, _path(planned, seed), keys)
+            path = _path(planned, seed, settings)
+            tasks[key] = Task(key, row, seed, fit, planned.params.values, path, waits[row.key])
     return tasks
 
 
-def _network_key(name: str, recipe: str) -> str:
-    return name if recipe == PAPER else f"{name} ({recipe})"
+def _networks(tasks: dict[str, Task], planned: RowPlan, settings: Settings) -> tuple[str, ...]:
+    """Add the teachers and the base model that a row is or waits for; their keys."""
+    row, plan = planned.row, planned.plan
+    wanted = [(row.network("teacher"), fit) for fit in teachers_of(row, plan, settings)]
+    name = row.kind if row.kind in ("teacher", "base") else row.start
+    if name is not None:
+        wanted.insert(0, (row.network(name), plan.teacher))
+    keys = []
+    for network, fit in wanted:
+        key = network.key if fit.seed == settings.seed else f"{network.key} seed {fit.seed}"
+        if key not in tasks:
+            path = _path(RowPlan(network, plan, planned.params, fit), fit.seed, settings)
+            tasks[key] = Task(key, network, fit.seed, fit, {}, path)
+        keys.append(key)
+    return tuple(dict.fromkeys(keys))
 
 
-def _add_network(tasks: dict[str, Task], name: str, planned: RowPlan) -> None:
-    """The teacher or the base model that a row needs; with another recipe it is another network."""
-    plan, key = planned.plan, _network_key(name, planned.row.recipe)
-    if key not in tasks:
-        row = replace(ROWS[name], recipe=planned.row.recipe)
-        told = RowPlan(row, plan, planned.params, plan.teacher)
-        tasks[key] = Task(key, row, plan.teacher.seed, plan.teacher, {}, _path(told, plan.teacher.seed))
-
-
-def _path(planned: RowPlan, seed: int) -> Path:
+def _path(planned: RowPlan, seed: int, settings: Settings) -> Path:
     """Named by data, protocol, hyperparameters and seed: whatever could change the result changes the name."""
     row, plan = planned.row, planned.plan
     what: dict[str, Any] = {"data": plan.dataset.fingerprint, "kind": row.kind, "format": 2}
@@ -196,6 +216,9 @@ def _path(planned: RowPlan, seed: int) -> Path:
         what["network"] = network_fingerprint(plan.dataset, plan.layout(name), fit)
     elif row.kind == "classical":
         what["key"] = row.key
+    elif row.kind == "mean":
+        teachers = teachers_of(row, plan, settings)
+        what["networks"] = [network_fingerprint(plan.dataset, plan.layout("teacher"), fit) for fit in teachers]
     else:
         protocol = {name: value for name, value in plan.protocol.items() if name != "seeds"}
         if not row.learns:  # no bank is read; a start network depends on how teachers are trained

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from experiments.picture import BLACK, BLUE, GREEN, ORANGE, STYLE, VERMILION
-from experiments.reproduce.rows import Row
+from experiments.reproduce.rows import Row, short
 from kdsearch.results.formats import Cell, Label, Table
 from kdsearch.results.result import Figure as Measured
 from kdsearch.training.recipe import PAPER
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Panel", "draw_table", "look_of"]
+__all__ = ["Panel", "draw_table", "drawn", "look_of"]
 
 # Colour and mark of a kind of row: told apart by either.
 _LOOKS = {
@@ -50,6 +50,11 @@ def look_of(row: Row) -> str:
     if row.recipe != PAPER:
         return "best"
     return {"classical": "classical", "teacher": "reference", "base": "reference"}.get(row.kind, "paper")
+
+
+def drawn(label: Label) -> str:
+    """A row's label as Matplotlib draws it: the loss in mathematics, the look says whose recipe it is."""
+    return short(label).tex.replace(r"\%", "%")
 
 
 def draw_table(table: Table, panels: Sequence[Panel]) -> Figure:
@@ -144,5 +149,4 @@ def _text(row: dict[str, Cell]) -> str:
     label = row.get("models")
     if label is None:  # Table 3
         return f"{row['pruned']:g}% pruned" + (", best recipe" if row.get("look") == "best" else "")
-    plain = label.plain if isinstance(label, Label) else str(label)
-    return plain.replace(" (not in the paper)", "")
+    return drawn(label) if isinstance(label, Label) else str(label)

@@ -9,9 +9,9 @@ from kdsearch.results.formats import Label
 from kdsearch.results.tables import LOSSES
 from kdsearch.training.recipe import PAPER
 
-__all__ = ["CLASSICAL", "ROWS", "Kind", "Row", "best_of"]
+__all__ = ["CLASSICAL", "ROWS", "Kind", "Row", "best_of", "short"]
 
-Kind = Literal["classical", "astgcn", "teacher", "base", "student", "pruned"]
+Kind = Literal["classical", "astgcn", "teacher", "base", "mean", "student", "pruned"]
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,12 @@ class Row:
         key: its name, as in ``--skip`` and in ``experiments/paper.toml``.
         label: as the table prints it.
         kind: ``"classical"`` ones have no seed; ``"teacher"`` and ``"base"`` are one network each, which all others
-            learn from or prune; the rest are trained once a seed.
+            learn from or prune, and ``"mean"`` forecasts with several teachers; the rest are trained once a seed.
         loss: that it is trained with.
         prune: percent of all parameters taken away.
         criterion: what a channel is worth when it is pruned.
         recipe: how it is trained, its teacher too.
+        told_by_mean: whether it learns from the mean of several teachers.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Row:
     prune: float | None = None
     criterion: Literal["kdis", "taylor"] = "kdis"
     recipe: str = PAPER
+    told_by_mean: bool = False
 
     @property
     def seeded(self) -> bool:
@@ -54,11 +56,19 @@ class Row:
             return None
         return "teacher" if self.prune > 90 else "base"
 
+    def network(self, name: str) -> Row:
+        """The ``"teacher"`` or the ``"base"`` model of its recipe."""
+        return ROWS[name if self.recipe == PAPER else f"best-{name}"]
+
+
+def short(label: Label) -> Label:
+    """Without the mark of what the paper does not have, where something else says so."""
+    return Label(label.plain.replace(_NOT_PAPER, ""), label.tex.replace(_NOT_PAPER, ""))
+
 
 def best_of(row: Row) -> Row:
     """The same row trained by the project's own recipe, which the paper does not have."""
-    mark = ", best recipe (not in the paper)"
-    return replace(row, key=f"best-{row.key}", label=row.label + mark, recipe="best")
+    return replace(row, key=f"best-{row.key}", label=row.label + _MARK, recipe="best")
 
 
 CLASSICAL = {
@@ -67,6 +77,8 @@ CLASSICAL = {
     "ridge_ar": "Ridge AR(12)",
     "arima": "ARIMA(3,0,1)",
 }
+_NOT_PAPER = " (not in the paper)"
+_MARK = f", best recipe{_NOT_PAPER}"
 _STUDENT = Label("Student ", "Student ")
 
 
@@ -85,7 +97,10 @@ def _all() -> dict[str, Row]:
         traditional = Label("Traditional pruning", "Traditional pruning") + kept
         rows.append(Row(f"taylor-{percent:g}", traditional, "pruned", "none", percent, "taylor"))
     by_key = {row.key: row for row in rows}
-    best = [best_of(by_key[key]) for key in ("stcd", "kdis-97", "kdis-75")]
+    best = [best_of(by_key[key]) for key in ("teacher", "base", "none", "stcd", "kdis-97", "kdis-75")]
+    told = Row("stcd-mean", _STUDENT + LOSSES["stcd"] + ", mean of teachers", "student", "stcd", told_by_mean=True)
+    mean = Label("Mean of the teachers", "Mean of the teachers")
+    best += [best_of(Row("mean", mean, "mean")), best_of(told)]
     return by_key | {row.key: row for row in best}
 
 

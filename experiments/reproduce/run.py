@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
+from experiments.reproduce import kept
+from experiments.reproduce.contents import FIGURES
 from experiments.reproduce.output import begin, needed, write
 from experiments.reproduce.plans import plan_rows, tasks_of
+from experiments.reproduce.records import NAME, write_records
 from experiments.reproduce.rows import ROWS
 from experiments.reproduce.runner import run
 from experiments.reproduce.settings import Settings
@@ -40,14 +44,20 @@ def reproduce(settings: Settings) -> int:
     dataset = next(iter(plans.values())).plan.dataset
     output = settings.output or Path("runs") / f"{dataset.name}-reproduce"
     begin(output, settings, dataset)
+    drawn = {row.key for number in settings.figures for row in FIGURES[number].rows}
     say = Clock()
     tasks = tasks_of({key: plans[key] for key in keys if shown[key]}, settings)
     try:
-        records = run(plans, tasks, settings, say)
+        records = run(plans, tasks, settings, say, drawn)
     except KeyboardInterrupt:
         print("interrupted; what is done is kept, the same command carries on", file=sys.stderr)
         return _INTERRUPTED
-    files = write(Study(settings, plans, tasks, records), output)
+    if tasks and not records:
+        raise UserError("--show: none of these trainings is finished; leave --show out to train them")
+    write_records(output / NAME, tasks, records)
+    study = Study(settings, plans, tasks, records)
+    _check_networks(study, drawn)
+    files = write(study, output)
     for path in files:
         if path.suffix == ".md":
             print(f"\n{path.read_text(encoding='utf-8')}", end="")
@@ -56,3 +66,13 @@ def reproduce(settings: Settings) -> int:
         print(f"warning: {key}: {records[key].error}", file=sys.stderr)
     print(f"\n{len(files)} files are in {output}")
     return 0
+
+
+def _check_networks(study: Study, drawn: Collection[str]) -> None:
+    """Refuse figures of networks that only a file of records knows, which ``--show`` does not train."""
+    for task in study.tasks.values():
+        if task.row.key in drawn and study.finished(task.row) and kept.read(task.path) is None:
+            raise UserError(
+                f"--show: figures are drawn from networks, and that of {task.key} is not in the cache; leave --show "
+                "out to train it, or give --figures none"
+            )

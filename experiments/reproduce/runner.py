@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from experiments.reproduce import kept
 from experiments.reproduce.kept import Record
-from experiments.reproduce.plans import RowPlan, Task
+from experiments.reproduce.plans import RowPlan, Task, teachers_of
+from experiments.reproduce.records import read_records
+from experiments.reproduce.rows import Row
 from experiments.reproduce.settings import Settings
 from experiments.reproduce.work import Tools, perform
 from kdsearch.distillation import losses
@@ -20,6 +22,7 @@ from kdsearch.search.resources import make_plan
 from kdsearch.search.session import Session, current_machine
 from kdsearch.training.checkpoint import Checkpoint, load_checkpoint
 from kdsearch.training.reference import fingerprint
+from kdsearch.training.settings import FitSettings
 
 __all__ = ["run"]
 
@@ -30,12 +33,27 @@ _TELL_EVERY_S = 30.0
 _PROGRESS = "kdsearch/reproduce/"
 
 
-def run(plans: Mapping[str, RowPlan], tasks: Mapping[str, Task], settings: Settings, say: Say) -> dict[str, Record]:
-    """The results of all tasks by key; those in the cache are read, the rest is computed and kept as each one ends.
+def run(
+    plans: Mapping[str, RowPlan],
+    tasks: Mapping[str, Task],
+    settings: Settings,
+    say: Say,
+    networks: Collection[str] = (),
+) -> dict[str, Record]:
+    """The results of all tasks by key; those at hand are read, the rest is computed and kept as each one ends.
 
-    A task that fails has a record with an error, which is not kept: the next call tries again.
+    A task that fails has a record with an error, which is not kept: the next call tries again. With ``settings.show``
+    nothing is computed, and what is missing is left out.
+
+    Args:
+        plans: rows by key.
+        tasks: their trainings by key.
+        settings: of the command.
+        say: takes a line.
+        networks: keys of rows whose networks are wanted, not their figures alone: their teachers' too.
 
     Raises:
+        UserError: the file of records cannot be read.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what is done is kept, and what was begun is carried on from.
     """
     done: dict[str, Record] = {}
@@ -43,14 +61,35 @@ def run(plans: Mapping[str, RowPlan], tasks: Mapping[str, Task], settings: Setti
         record = kept.read(task.path)
         if record is not None:
             done[key] = record
+    cached = len(done)
+    done |= _recorded(tasks, done, settings, networks)
     missing = {key: task for key, task in tasks.items() if key not in done}
-    say(f"{len(tasks)} trainings: {len(done)} in the cache, {len(missing)} to do")
-    if missing:
+    told = f", {len(done) - cached} in {settings.records}" if settings.records is not None else ""
+    say(
+        f"{len(tasks)} trainings: {cached} in the cache{told}, {len(missing)} {'missing' if settings.show else 'to do'}"
+    )
+    if missing and not settings.show:
         with StopRequest() as stop, Session(settings.address) as session:
             session.wait()
             stop.install()
-            _Run(plans, tasks, missing, done, settings, say, stop).go()
-    return {key: done[key] for key in tasks}  # not in the order in which they ended
+            _Run(plans, missing, done, settings, say, stop).go()
+    return {key: done[key] for key in tasks if key in done}  # not in the order in which they ended
+
+
+def _recorded(
+    tasks: Mapping[str, Task], done: Mapping[str, Record], settings: Settings, networks: Collection[str]
+) -> dict[str, Record]:
+    """Results from the file of records, but of networks that are drawn or that something missing waits for."""
+    if settings.records is None:
+        return {}
+    known = read_records(settings.records)
+    found = {key: known[task.path.stem] for key, task in tasks.items() if key not in done and task.path.stem in known}
+    if settings.show:
+        return found
+    wanted = {key for key, task in tasks.items() if task.row.key in networks}
+    missing = {key for key in tasks if key not in done and (key not in found or key in wanted)}
+    wanted |= {waited for key in missing | wanted for waited in tasks[key].waits}
+    return {key: record for key, record in found.items() if key not in wanted}
 
 
 class _Run:
@@ -59,7 +98,6 @@ class _Run:
     def __init__(
         self,
         plans: Mapping[str, RowPlan],
-        tasks: Mapping[str, Task],
         missing: dict[str, Task],
         done: dict[str, Record],
         settings: Settings,
@@ -68,8 +106,8 @@ class _Run:
     ) -> None:
         import ray
 
-        self._plans, self._tasks, self._waiting, self._done = plans, tasks, missing, done
-        self._say, self._stop = say, stop
+        self._plans, self._waiting, self._done = plans, missing, done
+        self._settings, self._say, self._stop = settings, say, stop
         some = next(iter(plans.values())).plan
         self._dataset, self._cache = some.dataset, some.cache
         self._shared = ray.put(self._dataset)
@@ -80,7 +118,7 @@ class _Run:
             settings.cpus_per_trial,
             settings.gpus_per_trial,
         )
-        self._banks: dict[tuple[str, str], tuple[Any, Checkpoint | None]] = {}
+        self._banks: dict[tuple[Any, ...], tuple[Any, Checkpoint | None]] = {}
         self._running: dict[Any, tuple[Task, float]] = {}
         self._total = len(missing)
         self._began, self._told = time.monotonic(), time.monotonic()
@@ -122,11 +160,12 @@ class _Run:
         plan = self._plan_of(task)
         row = task.row
         bank, live = self._bank(task, plan) if row.learns else (None, None)
-        start = None if row.start is None else self._checkpoint(row.start, plan)
+        start = None if row.start is None else self._checkpoint(row.start, plan, plan.teacher)
+        mean = self._teachers(task, plan) if row.kind == "mean" else ()
         resources = self._resources
         return (
             [self._shared, bank],
-            (live, start, plan.pruning if row.prune is not None else None),
+            (live, start, plan.pruning if row.prune is not None else None, mean),
             (self._cache, resources.cpus, resources.gpus, resources.memory_fraction),
         )
 
@@ -135,23 +174,26 @@ class _Run:
         told = self._plans.get(task.row.key)
         return (told or next(iter(self._plans.values()))).plan
 
-    def _checkpoint(self, name: str, plan: Plan) -> Checkpoint:
-        named = fingerprint(plan.dataset, plan.layout(name), plan.teacher)
+    def _checkpoint(self, name: str, plan: Plan, fit: FitSettings) -> Checkpoint:
+        named = fingerprint(plan.dataset, plan.layout(name), fit)
         return load_checkpoint(self._cache / f"{plan.dataset.name}-{name}-{named}.pt")
+
+    def _teachers(self, task: Task, plan: Plan) -> list[Checkpoint]:
+        return [self._checkpoint("teacher", plan, fit) for fit in teachers_of(task.row, plan, self._settings)]
 
     def _bank(self, task: Task, plan: Plan) -> tuple[Any, Checkpoint | None]:
         """The bank of a loss, in the object store for as long as a task needs it; or the teacher, if none fits."""
         import ray
 
-        key = (task.row.loss, task.row.recipe)
+        key = _bank_key(task.row)
         if key not in self._banks:
-            wanted = {(t.row.loss, t.row.recipe) for t in self._waiting.values()}
+            wanted = {_bank_key(t.row) for t in self._waiting.values()}
             self._banks = {k: v for k, v in self._banks.items() if k in wanted}
             needs = losses.get(task.row.loss).NEEDS
-            teacher = self._checkpoint("teacher", plan)
+            teachers = self._teachers(task, plan)
             steps = plan.student.rollout_steps
             bank, live, _ = banks.build(
-                plan.dataset, needs, [teacher], plan.sampling, "auto", plan.device, lambda line: None, steps
+                plan.dataset, needs, teachers, plan.sampling, "auto", plan.device, lambda line: None, steps
             )
             self._banks[key] = (None if bank is None else ray.put(bank), live)
         return self._banks[key]
@@ -196,6 +238,10 @@ class _Run:
         self._say(f"{count} of {self._total} done, now {', '.join(parts)}{left}")
 
 
+def _bank_key(row: Row) -> tuple[Any, ...]:
+    return row.loss, row.recipe, row.told_by_mean
+
+
 def _in_worker(task: Task, shared: list[Any], given: tuple[Any, ...], where: tuple[Any, ...]) -> Record:
     import ray
     from ray.experimental.internal_kv import _internal_kv_put
@@ -207,11 +253,11 @@ def _in_worker(task: Task, shared: list[Any], given: tuple[Any, ...], where: tup
     release_memory()
     reseed(task.seed)
     dataset, bank = (None if reference is None else ray.get(reference) for reference in shared)
-    live, start, pruning = given
+    live, start, pruning, mean = given
     try:
         return perform(
             task,
-            Tools(dataset, cache, device, bank, live, start, pruning),
+            Tools(dataset, cache, device, bank, live, start, pruning, mean),
             lambda line: _internal_kv_put(f"{_PROGRESS}{task.key}", line.encode()),
         )
     except Exception as problem:  # one row less, not the end of all others

@@ -15,15 +15,18 @@ class Settings:
 
     Attributes:
         dataset: known name, or path of a TOML declaration.
-        tables, figures: numbers of the paper's.
+        tables, figures: numbers of the paper's, and names of tables that are ours.
         seeds: how many trainings each row has; they are numbered from ``seed + 1``, as those of a confirmation.
         seed: of teacher and base model.
         skip: keys of rows to leave out.
+        teachers: how many a mean of teachers is of; their seeds are ``seed``, ``seed + 1`` and so on.
         epochs, teacher_epochs, teacher_run_length: as for tune.
         astgcn_epochs: of ASTGCN, which takes far longer an epoch on a CPU; None: as the students.
         timing_batch, timing_runs: of Table 1.
         data_dir, cache_dir, store: folders, as for tune.
         output: folder of what is built.
+        records: results of earlier trainings, read where no network is needed.
+        show: train nothing; rows that are not finished are left out.
         concurrency, gpus_per_trial, cpus_per_trial, address: as for tune.
         resume: carry on with what ``output`` was begun with, and refuse anything else.
         dpi: of pictures.
@@ -31,11 +34,12 @@ class Settings:
     """
 
     dataset: str = "demo"
-    tables: tuple[int, ...] = ()
+    tables: tuple[int | str, ...] = ()
     figures: tuple[int, ...] = ()
     seeds: int = 5
     seed: int = 0
     skip: tuple[str, ...] = ()
+    teachers: int = 3
     epochs: int | None = None
     teacher_epochs: int | None = None
     teacher_run_length: int | None = None
@@ -46,6 +50,8 @@ class Settings:
     cache_dir: Path | None = None
     store: Path | None = None
     output: Path | None = None
+    records: Path | None = None
+    show: bool = False
     concurrency: int | Literal["auto"] = "auto"
     gpus_per_trial: float | Literal["auto"] = "auto"
     cpus_per_trial: int = 1
@@ -61,5 +67,5 @@ class Settings:
 
     def lengths(self) -> dict[str, Any]:
         """What decides the figures, beside data and rows: for the record, and to tell whether a run is the same."""
-        names = ("seeds", "seed", "epochs", "teacher_epochs", "teacher_run_length", "astgcn_epochs")
+        names = ("seeds", "seed", "teachers", "epochs", "teacher_epochs", "teacher_run_length", "astgcn_epochs")
         return {name: getattr(self, name) for name in names}

@@ -59,13 +59,17 @@ class Study:
         """Whether the row was not skipped."""
         return row.key in self.plans
 
+    def finished(self, row: Row) -> bool:
+        """Whether it was not skipped and each of its trainings has come to an end."""
+        return self.has(row) and all(task.key in self.records for task in self.tasks_of(row))
+
     def params(self, row: Row) -> Params:
         """Hyperparameters and where they are from."""
         return self.plans[row.key].params
 
     def tasks_of(self, row: Row) -> list[Task]:
         """Its trainings in the order of the seeds."""
-        return [task for task in self.tasks.values() if task.row.key == row.key and task.row.recipe == row.recipe]
+        return [task for task in self.tasks.values() if task.row.key == row.key]
 
     def records_of(self, row: Row) -> list[Record]:
         """Its results in the order of the seeds."""
@@ -105,7 +109,7 @@ class Study:
 
     def trained(self, row: Row) -> bool:
         """Whether there is a network to look at."""
-        return any(not r.error for r in self.records_of(row))
+        return self.finished(row) and any(not r.error for r in self.records_of(row))
 
 
 def figure_of(values: Sequence[float]) -> Figure:

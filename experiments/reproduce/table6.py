@@ -15,7 +15,7 @@ KEYS = ("ord", "scd", "tcd", "stcd", "best-stcd")
 def build(study: Study) -> Table:
     """The table."""
     rows: list[dict[str, Cell]] = []
-    for row in (ROWS[key] for key in KEYS if study.has(ROWS[key])):
+    for row in (ROWS[key] for key in KEYS if study.finished(ROWS[key])):
         shares = [100.0 * r.attention for r in study.records_of(row) if r.attention is not None]
         rows.append(
             {

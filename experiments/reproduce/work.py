@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from experiments.reproduce.plans import Task
 from kdsearch.data import Dataset, Windows
 from kdsearch.distillation import losses
 from kdsearch.distillation.bank import TeacherBank
+from kdsearch.distillation.ensemble import MeanForecaster
 from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.errors import UserError
 from kdsearch.models.arima import ARIMA
@@ -51,6 +52,7 @@ class Tools:
         device: where to train.
         bank, teacher: what a distilled task reads of its teacher.
         start, pruning: what a pruned one begins with, and how.
+        teachers: with whose mean a row forecasts.
     """
 
     dataset: Dataset
@@ -60,6 +62,7 @@ class Tools:
     teacher: Checkpoint | None = None
     start: Checkpoint | None = None
     pruning: PruneSettings | None = None
+    teachers: Sequence[Checkpoint] = ()
 
 
 def perform(task: Task, tools: Tools, told: Told) -> Record:
@@ -78,7 +81,8 @@ def perform(task: Task, tools: Tools, told: Told) -> Record:
         record = kept.read(task.path)
         if record is not None:
             return record
-        how = {"classical": _classical, "teacher": _network, "base": _network, "astgcn": _astgcn}.get(task.row.kind)
+        simple = {"classical": _classical, "mean": _mean, "teacher": _network, "base": _network, "astgcn": _astgcn}
+        how = simple.get(task.row.kind)
         if task.row.kind == "student" and task.row.loss == "none":
             how = _network
         record, weights = (how or _distilled)(task, tools, told)
@@ -129,6 +133,11 @@ def _arima(dataset: Dataset, partial: Path, told: Told) -> ARIMA:
             saved = time.monotonic()
 
     return ARIMA(Windows(dataset, "train"), dataset.n_pred, begun=begun, on_sensor=after)
+
+
+def _mean(task: Task, tools: Tools, told: Told) -> tuple[Record, dict[str, Tensor]]:
+    model = MeanForecaster([teacher.network(tools.dataset, tools.device).eval() for teacher in tools.teachers])
+    return _record(task, model, tools, evaluate(model, tools.dataset, "validation", tools.device)), {}
 
 
 def _network(task: Task, tools: Tools, told: Told) -> tuple[Record, dict[str, Tensor]]:

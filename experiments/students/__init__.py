@@ -1,1 +1,0 @@
-"""What ``experiments.shipping`` trains, runs and sums up."""

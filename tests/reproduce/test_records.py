@@ -1,0 +1,162 @@
+"""Results that outlive their networks: written, added to, shown again, and refused when they are something else."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments.reproduce import shipping
+from experiments.reproduce.__main__ import main
+from experiments.reproduce.kept import Record
+from experiments.reproduce.plans import plan_rows, tasks_of
+from experiments.reproduce.records import read_records, write_records
+from experiments.reproduce.rows import ROWS
+from experiments.reproduce.settings import Settings
+from experiments.reproduce.study import Study
+from kdsearch import command
+from kdsearch.data.simulate import simulate
+
+TOML = """\
+[speeds]
+file = "speeds.csv"
+[graph]
+file = "distances.csv"
+[split]
+train = 2
+validation = 1
+test = 1
+"""
+FIGURES = {f"{m}_{t}": t / 10 for t in (15, 30, 45) for m in ("mae", "rmse", "mape")}
+LENGTHS = "--seeds 3 --epochs 2 --teacher-epochs 2 --teachers 2"
+
+
+@pytest.fixture
+def declared(tmp_path: Path) -> Path:
+    made = simulate(4, 4, seed=1)
+    np.savetxt(tmp_path / "speeds.csv", made.speeds.reshape(-1, 4), "%.1f", ",")
+    np.savetxt(tmp_path / "distances.csv", made.distances, "%.1f", ",")
+    (tmp_path / "own.toml").write_text(TOML)
+    return tmp_path / "own.toml"
+
+
+@pytest.fixture
+def study(declared: Path) -> Study:
+    """Every row of the table of students, with figures that the test chooses in place of trained ones."""
+    settings = Settings(
+        str(declared),
+        tables=("shipping",),
+        seeds=3,
+        epochs=2,
+        teacher_epochs=2,
+        teachers=2,
+        cache_dir=declared.parent / "cache",
+        store=declared.parent / "store",
+    )
+    plans = plan_rows(shipping.ROWS, settings)
+    tasks = tasks_of(plans, settings)
+    records = {}
+    for at, (key, task) in enumerate(tasks.items()):
+        worse = 1.0 + 0.01 * at + ((0.1 + 0.003 * at) * task.seed**2 if task.row.seeded else 0.0)
+        told = {name: worse * value for name, value in FIGURES.items()}
+        records[key] = Record(task.seed, {"score": told["mae_30"], **told}, told, seconds=1.0)
+    return Study(settings, plans, tasks, records)
+
+
+def call(declared: Path, more: str) -> int:
+    folder = declared.parent
+    where = f"--dataset {declared} --cache-dir {folder / 'cache'} --store {folder / 'store'} --output {folder / 'out'}"
+    return command.run(main, f"{where} --figures none {LENGTHS} {more}".split())
+
+
+def test_rows_share_their_trainings(study: Study) -> None:
+    keys = list(study.tasks)
+    assert [key for key in keys if "teacher" in key] == ["teacher", "best-teacher", "best-teacher seed 1"]
+    assert study.tasks["best-stcd seed 1"].waits == ("best-teacher",)
+    assert study.tasks["best-stcd-mean seed 1"].waits == ("best-teacher", "best-teacher seed 1")
+    # Table 4 trains the very same.
+    four = replace(study.settings, tables=(4,))
+    plans = plan_rows([ROWS["best-stcd"]], four)
+    others = tasks_of(plans, four)
+    assert {key: task.path for key, task in others.items()}.items() <= {
+        k: t.path for k, t in study.tasks.items()
+    }.items()
+    # Whatever decides a result is in the name of its file.
+    for change in ({"teachers": 3}, {"teacher_epochs": 3}):
+        changed = tasks_of(plan_rows(shipping.ROWS, s), s) if (s := replace(study.settings, **change)) else {}
+        assert changed["best-stcd-mean seed 1"].path != study.tasks["best-stcd-mean seed 1"].path
+        assert changed["best-mean"].path != study.tasks["best-mean"].path
+        assert changed["none seed 1"].path == study.tasks["none seed 1"].path
+
+
+def test_students_are_compared_within_seeds(study: Study) -> None:
+    rows = list(csv.DictReader(shipping.tests(study).splitlines()))
+    assert [(row["row"], row["against"]) for row in rows] == list(shipping.PAIRS)
+    for row in rows:
+        sides = [
+            [np.mean([r.test[f"mae_{m}"] for m in (15, 30, 45)]) for r in study.records_of(ROWS[row[name]])]
+            for name in ("row", "against")
+        ]
+        assert float(row["gain"]) == pytest.approx(np.mean(np.subtract(*reversed(sides))))
+        assert float(row["p"]) == pytest.approx(stats.ttest_rel(*sides).pvalue)
+    table = shipping.build(study)
+    assert [row["models"] for row in table.rows] == [row.label for row in shipping.ROWS]
+    best = study.figure(ROWS["none"], "mae_15").mean / study.records["teacher"].test["mae_15"]
+    assert "Best student by validation: Student without KD, below copy-last by " in table.notes[-1]
+    assert f"{best:.3f} / {best:.3f} / {best:.3f} times the MAE of the best single teacher" in table.notes[-1]
+
+
+def test_tables_are_made_of_records_alone(study: Study, declared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = declared.parent / "records.jsonl"
+    write_records(file, study.tasks, study.records)
+    assert call(declared, f"--tables shipping --records {file} --show") == 0
+    assert f"{len(study.tasks)} trainings: 0 in the cache, {len(study.tasks)} in {file}, 0 missing" in (
+        capsys.readouterr().out
+    )
+    out = declared.parent / "out"
+    rows = list(csv.DictReader((out / "shipping.csv").read_text().splitlines()))
+    assert [row["mae_15"] for row in rows] == [str(study.figure(row, "mae_15").mean) for row in shipping.ROWS]
+    assert (out / "records.jsonl").read_text() == file.read_text()
+    assert {"shipping.md", "shipping.tex", "shipping.png", "shipping-tests.csv"} <= {p.name for p in out.iterdir()}
+
+
+def test_what_is_not_finished_is_left_out(study: Study, declared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = declared.parent / "records.jsonl"
+    done = {key: study.records[key] for key in ("teacher", "copy_last", "none seed 1", "none seed 2", "none seed 3")}
+    write_records(file, study.tasks, {**done, "stcd seed 1": study.records["stcd seed 1"]})
+    assert call(declared, f"--tables 5 --records {file} --show") == 0
+    told = capsys.readouterr().out
+    assert "| Student without KD" in told
+    assert "| Student L_STCD" not in told
+    assert "Left out (--skip, or not trained yet): Student L_ORD" in told
+
+
+def test_records_are_added_to(study: Study, tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    first, second, failed = list(study.records)[:3]
+    write_records(file, study.tasks, {first: study.records[first]})
+    others = {second: study.records[second], failed: Record(0, error="diverged")}
+    write_records(file, study.tasks, others)
+    assert read_records(file) == {study.tasks[key].path.stem: study.records[key] for key in (first, second)}
+    assert all("training" in json.loads(line) for line in file.read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "says"),
+    [
+        ("", "--show", "none of these trainings is finished"),
+        ('{"training": 1}', "--show", "not a records.jsonl as experiments.reproduce writes it"),
+        ("[1]", "--show", "not a records.jsonl as experiments.reproduce writes it"),
+        ("", "--show --records nowhere.jsonl", "--records nowhere.jsonl: cannot be read (No such file or directory)"),
+    ],
+)
+def test_refused(content: str, more: str, says: str, declared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = declared.parent / "records.jsonl"
+    file.write_text(content)
+    assert call(declared, f"--tables 5 --records {file} {more}") == 2
+    assert says in capsys.readouterr().err
