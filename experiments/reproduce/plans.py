@@ -23,10 +23,6 @@ from kdsearch.training.settings import FitSettings
 
 __all__ = ["Params", "RowPlan", "Task", "plan_rows", "tasks_of", "teachers_of"]
 
-# Learning rate of fresh students by the best recipe, with KD or without, unless a search found another. How it was
-# found is in experiments/results/levers.md.
-_BEST_RATE = 3e-3
-
 
 @dataclass(frozen=True)
 class Params:
@@ -118,8 +114,6 @@ def _fit(row: Row, plan: Plan, settings: Settings) -> FitSettings:
         # Guo et al. 2019: Adam on the squared error of all steps at once. Rate and batch size are those of every row.
         epochs = settings.astgcn_epochs or plan.student.epochs
         return replace(plan.student, epochs=epochs, optimizer="adam", rollout_steps=plan.dataset.n_pred)
-    if row.kind == "student" and row.recipe != PAPER:
-        return replace(plan.student, learning_rate=_BEST_RATE)
     return plan.student
 
 
@@ -154,7 +148,9 @@ def _params(row: Row, plan: Plan, settings: Settings) -> Params:
         return Params(dict(min(stored, key=lambda r: r.score).params), "store of searches")
     found = _unsearched(row, plan)
     if row.kind == "student" and row.recipe != PAPER:
-        return Params({**found.values, "learning_rate": _BEST_RATE}, f"{found.source}, rate of the recipe")
+        return Params(
+            {**found.values, "learning_rate": plan.student.learning_rate}, f"{found.source}, rate of the recipe"
+        )
     return found
 
 
