@@ -153,25 +153,15 @@ def slowest(speeds: np.ndarray) -> tuple[int, int]:
 
 def read_day(output: Path, dataset: Dataset) -> Day:
     """The slowest sensor of the slowest test day (by its mean speed), with the forecasts of ``checkpoints/best.pt``."""
-    import numpy as np
-
-    from kdsearch.data import Windows
     from kdsearch.training.checkpoint import load_checkpoint
-    from kdsearch.training.evaluate import forecast
+    from kdsearch.training.evaluate import forecast_days
 
     model = load_checkpoint(output / "checkpoints" / "best.pt").network(dataset)
-    windows = Windows(dataset, "test")
     speeds = dataset.days("test")
     day, sensor = slowest(speeds)
-    horizons = {minutes: step for step, minutes in dataset.horizons.items()}
-    ahead = forecast(model, windows, max(horizons.values())).numpy()[day * windows.per_day :][: windows.per_day]
-    forecasts = {}
-    for minutes in [m for m in SHOWN_MINUTES if m in horizons] or sorted(horizons):
-        step = horizons[minutes]
-        line = np.full(dataset.steps_per_day, np.nan)
-        first = dataset.n_his + step - 1
-        line[first : first + len(ahead)] = ahead[:, step - 1, sensor]
-        forecasts[minutes] = line
+    lines = forecast_days(model, dataset, "test")
+    shown = [minutes for minutes in SHOWN_MINUTES if minutes in lines] or sorted(lines)
+    forecasts = {minutes: lines[minutes][day, :, sensor] for minutes in shown}
     return Day(sensor, day + 1, speeds[day, :, sensor], forecasts, dataset.minutes_per_step)
 
 

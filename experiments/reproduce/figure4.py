@@ -15,9 +15,8 @@ from experiments.picture import BLACK, BLUE, GREEN, ORANGE, STYLE, VERMILION, sl
 from experiments.reproduce.plots import drawn
 from experiments.reproduce.rows import ROWS
 from experiments.reproduce.study import Study
-from kdsearch.data import Windows
 from kdsearch.errors import UserError
-from kdsearch.training.evaluate import forecast
+from kdsearch.training.evaluate import forecast_days
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,17 +55,14 @@ def draw(study: Study) -> Figure:
     rows = [ROWS[key] for key in KEYS if study.trained(ROWS[key])]
     if not rows:
         raise UserError("--figures 4: none of its rows was trained; leave some out of --skip")
-    speeds, windows = dataset.days("test"), Windows(dataset, "test")
+    speeds = dataset.days("test")
     day, sensor = slowest(speeds)
     longest = max(dataset.horizons)
     # Steps that every horizon has a forecast of.
     last = dataset.windows_per_day + dataset.n_his
     begin = slowest_stretch(speeds[day, :last, sensor], dataset.n_his + longest - 1)
     steps = np.arange(begin, min(begin + POINTS, last))
-    lines = {}
-    for row in rows:
-        of_seeds = [forecast(network, windows, longest).numpy() for network in study.networks(row)]
-        lines[row.key] = np.stack(of_seeds)[:, day * windows.per_day :][:, : windows.per_day, :, sensor]
+    lines = {row.key: [forecast_days(network, dataset, "test") for network in study.networks(row)] for row in rows}
     with rc_context({**STYLE, "font.size": 10}):
         figure = Figure(figsize=(11.4, 4.2), layout="constrained", facecolor="white")
         shown = sorted({min(dataset.horizons), longest})
@@ -74,9 +70,11 @@ def draw(study: Study) -> Figure:
         hours = steps * dataset.minutes_per_step / 60
         for axes, step in zip(grid, shown, strict=True):
             axes.plot(hours, speeds[day, steps, sensor], color=BLACK, linewidth=1.6, label="measured", zorder=5)
+            minutes = dataset.horizons[step]
             for row in rows:
-                _draw_line(axes, hours, lines[row.key][:, steps - dataset.n_his - step + 1, step - 1], row.key)
-            axes.set_title(f"{dataset.horizons[step]} minutes ahead")
+                ahead = np.stack([of_seed[minutes][day, steps, sensor] for of_seed in lines[row.key]])
+                _draw_line(axes, hours, ahead, row.key)
+            axes.set_title(f"{minutes} minutes ahead")
             axes.xaxis.set_major_formatter(lambda hour, _: f"{int(hour):02d}:{round(hour % 1 * 60):02d}")
             axes.set_xlabel("time of day")
         grid[0].set_ylabel("speed (mph)")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kdsearch.data import Dataset, Windows
@@ -14,7 +16,7 @@ from kdsearch.training.metrics import scores
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ClockForecaster", "Forecaster", "evaluate", "evaluate_windows", "forecast"]
+__all__ = ["ClockForecaster", "Forecaster", "evaluate", "evaluate_windows", "forecast", "forecast_days"]
 
 
 class Forecaster(Protocol):
@@ -45,6 +47,23 @@ def forecast(model: Forecaster | ClockForecaster, windows: Windows, steps: int, 
             y, _ = model.roll_out(windows.inputs(day, start), steps)
         out.append(windows.denormalise(y))
     return torch.cat(out)
+
+
+def forecast_days(model: Forecaster | ClockForecaster, dataset: Dataset, part: Part) -> dict[int, NDArray[np.float64]]:
+    """Forecasts of whole days at the time they are for: by minutes ahead, in mph, ``[D, S, N]``.
+
+    NaN where no window reaches, which begin and end within a day.
+    """
+    windows = Windows(dataset, part)
+    found = forecast(model, windows, max(dataset.horizons)).numpy().astype(np.float64)
+    lines = {}
+    for step, minutes in dataset.horizons.items():
+        ahead = found[:, step - 1].reshape(-1, windows.per_day, dataset.n_nodes)
+        line = np.full((len(ahead), dataset.steps_per_day, dataset.n_nodes), np.nan)
+        first = dataset.n_his + step - 1
+        line[:, first : first + windows.per_day] = ahead
+        lines[minutes] = line
+    return lines
 
 
 def evaluate_windows(

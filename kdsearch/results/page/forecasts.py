@@ -72,25 +72,16 @@ def forecasts_of(output: Path, dataset: Dataset, sensors: Sequence[int] = ()) ->
     Raises:
         UserError: no checkpoint, another dataset, or a sensor that does not exist.
     """
-    from kdsearch.data import Windows
     from kdsearch.results.page.layout import place
     from kdsearch.training.checkpoint import load_checkpoint
-    from kdsearch.training.evaluate import forecast
+    from kdsearch.training.evaluate import forecast_days
 
     wrong = [s for s in sensors if not 0 <= s < dataset.n_nodes]
     if wrong:
         raise UserError(f"--sensors: {dataset.name} has sensors 0 to {dataset.n_nodes - 1}, there is no {wrong[0]}")
     model = load_checkpoint(output / CHECKPOINT).network(dataset)
-    windows = Windows(dataset, "test")
     truth = dataset.days("test").astype(np.float64)
-    predicted = forecast(model, windows, max(dataset.horizons)).numpy().astype(np.float64)
-    count = len(truth)
-    ahead: dict[int, Array] = {}
-    for step, minutes in dataset.horizons.items():
-        line = np.full(truth.shape, np.nan)
-        first = dataset.n_his + step - 1
-        line[:, first : first + windows.per_day] = predicted[:, step - 1].reshape(count, windows.per_day, -1)
-        ahead[minutes] = line
+    ahead = forecast_days(model, dataset, "test")
     errors = {minutes: _mean(np.abs(line - truth), (0, 1)) for minutes, line in ahead.items()}
     chosen = dict.fromkeys(sensors, "chosen") if sensors else _chosen(truth, errors[max(errors)])
     days = []
