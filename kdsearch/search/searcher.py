@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from kdsearch.search.prior import WithPrior
+from kdsearch.search.recent import RecentTPE
 from kdsearch.search.report import Report
 from kdsearch.search.space import Parameter, Space
 from kdsearch.search.stopped import WithStopped
@@ -40,7 +41,7 @@ OnEnd = Callable[[int, TrialState, Mapping[str, Any], Report | None, str | None]
 def make_sampler(name: str, seed: int) -> BaseSampler:
     """A seeded sampler; TPE is multivariate and counts running trials (``constant_liar``), as Optuna 5 has it."""
     if name == "tpe":
-        return TPESampler(seed=seed)
+        return RecentTPE(seed=seed)
     if name == "random":
         return RandomSampler(seed=seed)
     if name == "gp":
