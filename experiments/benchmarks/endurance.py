@@ -114,6 +114,7 @@ class Figures:
     Attributes:
         trial_ms: wall time a trial, all that the search does in it.
         suggest_ms: of it, the sampler and the study, until a trial has its hyperparameters.
+        suggest_cpu_ms: the same in time of the processor, which no other work on the machine adds to.
         driver_mib: memory of the driver at the end of them.
         journal_bytes: the journal's growth a trial.
         states: most states of trials on disk at any end of a trial.
@@ -121,6 +122,7 @@ class Figures:
 
     trial_ms: float
     suggest_ms: float
+    suggest_cpu_ms: float
     driver_mib: float
     journal_bytes: float
     states: int
@@ -133,14 +135,14 @@ def measure(trials: int, window: int, concurrency: int, sampler: str) -> tuple[F
     from kdsearch.search.settings import SearchSettings
     from kdsearch.search.space import Parameter, Space
 
-    suggest_s: list[float] = []
+    suggest_s: list[tuple[float, float]] = []
     original = searcher.StudySearcher.suggest
 
     def timed(self: Any, trial_id: str) -> Any:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.thread_time()
         found = original(self, trial_id)
         if isinstance(found, dict):
-            suggest_s.append(time.perf_counter() - began)
+            suggest_s.append((time.perf_counter() - began, time.thread_time() - worked))
         return found
 
     space = Space("none", tuple(Parameter(f"x{k}", 0.0, 1.0) for k in range(5)))
@@ -168,11 +170,15 @@ def measure(trials: int, window: int, concurrency: int, sampler: str) -> tuple[F
     return _figures(watch, suggest_s, 0, window), _figures(watch, suggest_s, trials - window, trials)
 
 
-def _figures(watch: Watch, suggest_s: Sequence[float], first: int, last: int) -> Figures:
+def _figures(watch: Watch, suggest_s: Sequence[tuple[float, float]], first: int, last: int) -> Figures:
     n = last - first - 1
+    suggest_ms, suggest_cpu_ms = (
+        1e3 * sum(column) / (last - first) for column in zip(*suggest_s[first:last], strict=True)
+    )
     return Figures(
         trial_ms=1e3 * (watch.seconds[last - 1] - watch.seconds[first]) / n,
-        suggest_ms=1e3 * sum(suggest_s[first:last]) / (last - first),
+        suggest_ms=suggest_ms,
+        suggest_cpu_ms=suggest_cpu_ms,
         driver_mib=watch.memory[last - 1] / 2**20,
         journal_bytes=(watch.disk[last - 1] - watch.disk[first]) / n,
         states=max(watch.states_kept[first:last]),
