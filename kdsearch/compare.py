@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kdsearch import command
 from kdsearch.errors import UserError
+from kdsearch.remote import uri
 
 __all__ = ["main", "parser"]
 
@@ -20,7 +21,7 @@ def parser() -> command.Parser:
         "days. Unfinished ones count with what they have.",
         "Example: python -m kdsearch.compare runs/pemsd7-stcd runs/pemsd7-ord --format md",
     )
-    p.add_argument("folders", nargs="*", type=Path, metavar="DIR", help="folder of a search")
+    p.add_argument("folders", nargs="*", type=uri.folder, metavar="DIR|URI", help="folder of a search")
     p.add_argument("--format", choices=("text", "md", "csv"), default="text", help="csv has a row a search")
     p.add_argument("--file", type=Path, metavar="PATH", help="write there, not to the terminal")
     return p
@@ -35,9 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if not args.folders:
         raise UserError("name the folders of the searches to compare")
+    from kdsearch.remote.hand import all_at_hand
     from kdsearch.results.compare import compare
 
-    text, notes = compare(args.folders, args.format)
+    with all_at_hand(args.folders, "compare") as folders:
+        text, notes = compare(folders, args.format)
     if args.file is None:
         sys.stdout.write(text)
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kdsearch.command import Parser, program, run, suggestion
 from kdsearch.errors import UserError
+from kdsearch.remote.uri import Uri, folder
 
 if TYPE_CHECKING:
     from kdsearch.results.formats import Table
@@ -37,8 +38,8 @@ def parser() -> Parser:
     source = out.add_argument_group("what to read (--output or --dataset)")
     source.add_argument(
         "--output",
-        metavar="DIR",
-        type=Path,
+        metavar="DIR|URI",
+        type=folder,
         action="append",
         default=[],
         help="folder of a search, or of several searches, or a best.json; may be repeated. With --model one search, or "
@@ -102,9 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if bool(arguments.output) == (arguments.dataset is not None):
         raise UserError("name either what a search left (--output DIR) or a dataset of the store (--dataset NAME)")
     front = arguments.table == "front"
-    results = (
-        _stored(arguments.dataset, arguments.store, front) if arguments.dataset else _found(arguments.output, front)
-    )
+    from kdsearch.remote.hand import all_at_hand
+
+    with all_at_hand(arguments.output, "--output") as outputs:
+        results = _stored(arguments.dataset, arguments.store, front) if arguments.dataset else _found(outputs, front)
 
     from kdsearch.results.formats import render
 
@@ -125,10 +127,14 @@ def _model(arguments: argparse.Namespace) -> int:
         raise UserError("--model wants the folder of one search: --output DIR")
     if arguments.paper or arguments.table != "auto" or arguments.format != "md" or arguments.store:
         raise UserError("--model writes a model and no table: leave out --format, --table, --paper and --store")
+    if isinstance(arguments.output[0], Uri) and arguments.file is None:
+        raise UserError(f"--output {arguments.output[0]}: say with --file where to write the model")
     from kdsearch.deploy.export import run_export
+    from kdsearch.remote.hand import at_hand
 
     a = arguments
-    return run_export(a.output[0], a.model, a.file, a.dataset, a.data_dir, a.latency)
+    with at_hand(a.output[0], "--output") as output:
+        return run_export(output, a.model, a.file, a.dataset, a.data_dir, a.latency)
 
 
 def _found(outputs: Sequence[Path], front: bool) -> list[Result]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kdsearch import command
 from kdsearch.errors import UserError
+from kdsearch.remote import uri
 
 __all__ = ["main", "parser"]
 
@@ -28,8 +29,8 @@ def parser() -> command.Parser:
     what = p.add_argument_group("what to forecast with")
     what.add_argument(
         "--model",
-        type=Path,
-        metavar="PATH",
+        type=uri.folder,
+        metavar="PATH|URI",
         help="(needed) folder of a finished search, a checkpoint, or an exported .onnx or .pt2",
     )
     what.add_argument(
@@ -62,8 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing:
         raise UserError(f"{' and '.join(missing)} must be given; {command.program('predict')} --help shows examples")
     from kdsearch.deploy.predict import PredictSettings, run_predict
+    from kdsearch.remote.hand import at_hand
 
-    return run_predict(PredictSettings(**arguments))
+    with at_hand(arguments.pop("model"), "--model") as model:
+        return run_predict(PredictSettings(model=model, **arguments))
 
 
 if __name__ == "__main__":

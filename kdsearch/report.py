@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kdsearch import command
 from kdsearch.errors import UserError
+from kdsearch.remote.uri import Uri, folder
 
 __all__ = ["main", "parser"]
 
@@ -20,7 +21,7 @@ def parser() -> command.Parser:
         "has not finished gets a page of what there is so far.",
         "Example: python -m kdsearch.report --output runs/demo-stcd --sensors 3,17",
     )
-    p.add_argument("--output", type=Path, metavar="DIR", help="folder of a search")
+    p.add_argument("--output", type=folder, metavar="DIR|URI", help="folder of a search")
     p.add_argument("--file", type=Path, metavar="PATH", help="page to write (default: report.html in that folder)")
     p.add_argument("--dataset", metavar="NAME|FILE", help="of the search (default: the one it names, if it is known)")
     p.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie")
@@ -43,9 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.output is None:
         raise UserError("name the folder of a search (--output DIR)")
+    if isinstance(args.output, Uri) and args.file is None:
+        raise UserError(f"--output {args.output}: say with --file where to write the page")
+    from kdsearch.remote.hand import at_hand
     from kdsearch.results.page.document import write_report
 
-    written = write_report(args.output, args.dataset, args.data_dir, args.file, args.sensors)
+    with at_hand(args.output, "--output") as output:
+        written = write_report(output, args.dataset, args.data_dir, args.file, args.sensors)
     if written.lacks:
         print(f"kdsearch: note: {written.lacks}", file=sys.stderr)
     print(f"written to {written.path}")

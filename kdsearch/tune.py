@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdsearch import command
+from kdsearch.remote import uri
 
 _EXAMPLES = """\
 examples:
@@ -19,6 +20,7 @@ examples:
   python -m kdsearch.tune --objective pareto --start base        the front of error and size, on the demo
   python -m kdsearch.tune --dataset pemsd8 --warm-start runs/pemsd7-stcd   begin with what was best elsewhere
   python -m kdsearch.tune --dataset pemsd7 --resume              carry on with runs/pemsd7-stcd
+  python -m kdsearch.tune --output s3://bucket/demo --resume     begin there, or carry on from whichever machine
 """
 
 
@@ -110,7 +112,9 @@ def parser() -> command.Parser:
     )
 
     warm = p.add_argument_group("what another search knows")
-    warm.add_argument("--warm-start", type=Path, metavar="DIR", help="folder of a search whose best points come first")
+    warm.add_argument(
+        "--warm-start", type=uri.folder, metavar="DIR|URI", help="folder of a search whose best points come first"
+    )
     warm.add_argument("--warm-points", type=command.positive_int, default=5, metavar="N", help="most of them")
     warm.add_argument(
         "--warm-prior", action="store_true", help="the sampler (tpe) also learns from the order of its trials"
@@ -141,7 +145,12 @@ def parser() -> command.Parser:
     teacher.add_argument("--cache-dir", type=Path, metavar="DIR", help="trained teachers (default: the user's cache)")
 
     out = p.add_argument_group("output")
-    out.add_argument("--output", type=Path, metavar="DIR", help="(default: runs/<dataset>-<loss>[-prune<percent>])")
+    out.add_argument(
+        "--output",
+        type=uri.folder,
+        metavar="DIR|URI",
+        help="folder, or s3://, gs://, hdfs://, abfs:// or file:// (default: runs/<dataset>-<loss>[-prune<percent>])",
+    )
     out.add_argument("--resume", action="store_true", help="carry on with the search in the output folder")
     out.add_argument(
         "--store", type=Path, metavar="DIR", help="store of best configurations (default: experiments/best)"
@@ -156,10 +165,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, check, search."""
     args = vars(parser().parse_args(argv))
     args["fixed"] = command.settings(args["fixed"])
+    if isinstance(args["output"], uri.Uri):
+        args["uri"], args["output"] = args["output"], None
     from kdsearch.job.run import run_job
     from kdsearch.job.settings import JobSettings
 
-    given = sys.argv[1:] if argv is None else list(argv)
+    given = [uri.without_secrets(text) for text in (sys.argv[1:] if argv is None else argv)]
     return run_job(JobSettings(**args, command=shlex.join(["python", "-m", "kdsearch.tune", *given])))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -254,11 +253,6 @@ def _sampling(settings: JobSettings, dataset: Dataset, resumed: Path | None) -> 
 
 def _check_output(output: Path, resume: bool) -> None:
     """Whether a search may be written here, as far as can be told without writing."""
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:/", str(output)):
-        raise UserError(
-            f"--output {output}: wants a folder of this machine, where the journal can be locked: name one, and copy "
-            "it when the search has ended"
-        )
     if (output / "study.journal").exists() and not resume:
         raise UserError(f"{output} already holds a search: carry on with --resume, or give another --output")
     existing = output

@@ -6,11 +6,16 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from kdsearch.job import remote as remotes
 from kdsearch.job.plan import Plan, check
 from kdsearch.job.prepare import prepare
 from kdsearch.job.settings import JobSettings
+from kdsearch.remote.mirror import Mirror
+from kdsearch.remote.uri import Uri
 from kdsearch.search.interrupt import sigterm_as_interrupt
 from kdsearch.search.session import Session
 from kdsearch.search.settings import disk_errors, output_lock
@@ -29,20 +34,29 @@ def run_job(settings: JobSettings) -> int:
     Raises:
         UserError: whatever its user can mend.
     """
-    plan = check(settings)
-    from kdsearch.search.runner import check_resume
+    with contextlib.ExitStack() as stack:
+        if settings.uri is None:
+            copy = None
+        else:
+            copy = stack.enter_context(remotes.working_copy(settings.uri, settings.cache_dir, settings.resume))
+            settings = replace(settings, output=copy.folder)
+        plan = check(settings)
+        from kdsearch.search.runner import check_resume
 
-    # Held to the end, also while teachers are trained: a second search in the folder is refused now, not in an hour.
-    output = plan.search.output.resolve()
-    with output_lock(output), sigterm_as_interrupt(), disk_errors(output):
+        # Held to the end, also while teachers are trained: a second search here is refused now, not in an hour.
+        output = plan.search.output.resolve()
+        stack.enter_context(output_lock(output))
+        stack.enter_context(sigterm_as_interrupt())
+        stack.enter_context(disk_errors(output))
         check_resume(plan.space, plan.search)
-        with Session(plan.search.address) as ray:
-            if plan.search.address is not None:
-                ray.wait()  # a cluster that does not answer must show now
-            return _run(plan, settings)
+        mirror = None if copy is None else stack.enter_context(copy.mirrored(plan))
+        ray = stack.enter_context(Session(plan.search.address))
+        if plan.search.address is not None:
+            ray.wait()  # a cluster that does not answer must show now
+        return _run(plan, settings, mirror)
 
 
-def _run(plan: Plan, settings: JobSettings) -> int:
+def _run(plan: Plan, settings: JobSettings, mirror: Mirror | None) -> int:
     from kdsearch.search.progress import Progress
     from kdsearch.search.remaining import course_of
 
@@ -56,6 +70,8 @@ def _run(plan: Plan, settings: JobSettings) -> int:
         time_budget_s=limits.time_budget_s,
     )
     say = _warnings_only if settings.quiet else progress.on_message
+    if mirror is not None:
+        mirror.tell = say
     dataset = plan.dataset
     split = dataset.split
     say(
@@ -99,7 +115,7 @@ def _run(plan: Plan, settings: JobSettings) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; carry on with: {_resume(settings.command)}", file=sys.stderr)
         return _INTERRUPTED
-    _print_result(plan, document, _report(plan, say))
+    _print_result(plan, document, _report(plan, say), settings.uri or plan.search.output)
     return 0
 
 
@@ -139,7 +155,7 @@ def _resume(command: str) -> str:
     return command if "--resume" in command.split() else f"{command} --resume"
 
 
-def _print_result(plan: Plan, document: Mapping[str, Any], reported: bool) -> None:
+def _print_result(plan: Plan, document: Mapping[str, Any], reported: bool, where: Path | Uri) -> None:
     from kdsearch.results.formats import render
     from kdsearch.results.front import read_front
     from kdsearch.results.result import Result
@@ -153,4 +169,4 @@ def _print_result(plan: Plan, document: Mapping[str, Any], reported: bool) -> No
         print(render([*best([result]), *comparison([result])], "md"))
     files = "report.html, " if reported else ""
     files += "best.json, " if plan.cost is None else "front.json, best.json, "
-    print(f"everything is in {plan.search.output}: {files}trials.parquet, study.journal, tensorboard/, checkpoints/")
+    print(f"everything is in {where}: {files}trials.parquet, study.journal, tensorboard/, checkpoints/")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kdsearch.command import Confirm
+from kdsearch.remote.uri import Uri
 
 if TYPE_CHECKING:
     from kdsearch.pruning.settings import Criterion, FinetuneLoss, GranularityName, Unreachable
@@ -46,10 +47,11 @@ class JobSettings:
         teacher_epochs, teacher_run_length: how they are trained.
         cache_dir: of trained networks.
         output: folder of the search.
+        uri: where that folder is copied to, and carried on from; the folder is then one of the cache.
         resume: carry on with what is there.
         store: of best configurations.
         quiet: print warnings and the result only.
-        warm_start: folder of another search, see :mod:`kdsearch.search.warm`; its best points come first.
+        warm_start: folder or URI of another search, see :mod:`kdsearch.search.warm`; its best points come first.
         warm_points: most of them.
         warm_prior: whether the sampler learns from its trials too.
         verbose: print a line an epoch.
@@ -88,10 +90,11 @@ class JobSettings:
     teacher_run_length: int | None = None
     cache_dir: Path | None = None
     output: Path | None = None
+    uri: Uri | None = None
     resume: bool = False
     store: Path | None = None
     quiet: bool = False
-    warm_start: Path | None = None
+    warm_start: Path | Uri | None = None
     warm_points: int = 5
     warm_prior: bool = False
     verbose: bool = False

@@ -47,9 +47,11 @@ def choose(settings: JobSettings, space: Space, output: Path) -> tuple[WarmStart
             return (None if told is None else WarmStart.read(told)), ()
     if settings.warm_start is None:
         return None, ()
-    if settings.warm_start.resolve() == output.resolve():
+    if isinstance(settings.warm_start, Path) and settings.warm_start.resolve() == output.resolve():
         raise UserError("--warm-start names the search's own --output: carry on with --resume instead")
+    from kdsearch.remote.hand import at_hand
     from kdsearch.search.warm import read_warm_start
 
-    warm, notes = read_warm_start(settings.warm_start, space, settings.warm_points, settings.warm_prior)
+    with at_hand(settings.warm_start, "--warm-start") as folder:
+        warm, notes = read_warm_start(folder, space, settings.warm_points, settings.warm_prior)
     return warm, tuple(notes)

@@ -19,7 +19,7 @@ from kdsearch.training.fit import EpochReport, FitResult, LossFunction, Trainer,
 from kdsearch.training.network import new_network
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["PROTOCOL", "default_cache", "fingerprint", "fit_resumably", "train_once"]
+__all__ = ["PROTOCOL", "default_cache", "fingerprint", "fit_resumably", "path_of", "train_once"]
 
 # Raised whenever training or evaluation changes what the same settings compute.
 PROTOCOL = 1
@@ -38,6 +38,11 @@ def fingerprint(dataset: Dataset, layout: Channels | Layout, settings: FitSettin
     shape = layout.blocks if layout.published else layout.plain()
     what = {"data": dataset.fingerprint, "channels": shape, "protocol": PROTOCOL, **settings.plain()}
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def path_of(cache: Path, dataset: Dataset, name: str, layout: Channels | Layout, settings: FitSettings) -> Path:
+    """The file of a trained network in the cache; arguments as of :func:`train_once`."""
+    return cache / f"{dataset.name}-{name}-{fingerprint(dataset, layout, settings)}.pt"
 
 
 def train_once(
@@ -73,7 +78,7 @@ def train_once(
     Raises:
         UserError: the cache folder cannot be written, or the training diverged.
     """
-    path = cache / f"{dataset.name}-{name}-{fingerprint(dataset, layout, settings)}.pt"
+    path = path_of(cache, dataset, name, layout, settings)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{path}.lock")

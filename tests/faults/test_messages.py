@@ -32,6 +32,7 @@ VARYING = (
     (r"no machine here (has one that Ray and torch can use|has more than \d+)", "no machine here has <so many>"),
     (r"(is no readable npz file) \(.*\):", r"\1 (<numpy's words>):"),
     (r"(is not JSON|is not valid TOML:|is no valid TOML:) .*", r"\1 <the parser's words>"),
+    (r"(file:///proc/none/run cannot be written) \(.*\)", r"\1 (<the system's words>)"),
     (r"(no Ray cluster answers there) \(.*\)", r"\1 (<Ray's words>)"),
 )
 said: dict[tuple[str, str], str] = {}

@@ -1,0 +1,101 @@
+"""Which files of a search travel, and how a folder of this machine is brought to where its copy is.
+
+The journal is the record of truth, and a file that is only appended to. So of two copies of a search, the one whose
+journal begins with the other's has gone further. Of two that went different ways, that behind the URI counts: it is the
+one that others have seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from kdsearch.errors import UserError
+from kdsearch.remote.place import Place
+
+__all__ = ["JOURNAL", "LOCK", "NETWORKS", "WRITER", "bring", "bring_networks", "travels", "walk"]
+
+JOURNAL = "study.journal"
+LOCK = ".lock"
+# Who writes behind the URI, see kdsearch.remote.writer.
+WRITER = ".writer"
+# Behind a URI, a search's teachers and students without KD, which are kept in the cache here.
+NETWORKS = "networks"
+# Ray Tune's own, of no use to a later run.
+_OTHERS = (".tune",)
+
+
+def travels(name: str) -> bool:
+    """Whether a file is of the search itself: no lock, nothing half written, nothing of Ray's."""
+    path = PurePosixPath(name)
+    return path.parts[0] not in (LOCK, WRITER, *_OTHERS) and path.suffix not in (".tmp", ".lock")
+
+
+def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """The files of a folder that travel, by their path in it."""
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        for file in sorted(files):
+            path = Path(parent, file)
+            name = path.relative_to(folder).as_posix()
+            if travels(name):
+                with contextlib.suppress(FileNotFoundError):  # gone since
+                    yield name, path.stat()
+
+
+def bring(place: Place, folder: Path, resume: bool) -> None:
+    """Make a folder, whose lock is held, hold the search behind a URI where it has not gone further already.
+
+    Raises:
+        UserError: a search is there and is not to be resumed; it cannot be read, or the folder cannot be written.
+    """
+    theirs = place.files()
+    journal = folder / JOURNAL
+    mine = journal.read_bytes() if journal.is_file() else b""
+    if not resume and (JOURNAL in theirs or mine):
+        here = "" if JOURNAL in theirs else f" (what was not copied there yet is in {folder})"
+        raise UserError(f"{place.uri} already holds a search{here}: carry on with --resume, or give another --output")
+    if JOURNAL not in theirs or mine.startswith(place.read(JOURNAL)):
+        return
+    _clear(folder)
+    names = [name for name in theirs if travels(name) and PurePosixPath(name).parts[0] != NETWORKS]
+    names.sort(key=lambda name: name == JOURNAL)  # last: what is brought in part is no search
+    for name in names:
+        _keep(folder / name, place.read(name))
+
+
+def bring_networks(place: Place, cache: Path, names: Iterable[str]) -> None:
+    """Fill a cache with trained networks, or beginnings of them, that it lacks and that lie behind a URI.
+
+    Raises:
+        UserError: one cannot be read, or the cache cannot be written.
+    """
+    there = place.files()
+    for name in names:
+        path = cache / name
+        for file in (path, path.with_suffix(".partial")):
+            remote = f"{NETWORKS}/{file.name}"
+            if remote in there and not path.exists() and not file.exists():
+                _keep(file, place.read(remote))
+
+
+def _clear(folder: Path) -> None:
+    (folder / JOURNAL).unlink(missing_ok=True)  # first: what is cleared in part is no search
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name not in (LOCK, WRITER):
+            entry.unlink()
+
+
+def _keep(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror})") from error

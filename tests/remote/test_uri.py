@@ -1,0 +1,41 @@
+"""What is the address of a folder, what is a path, and what may be shown of either."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kdsearch.remote.uri import Uri, folder, without_secrets
+
+
+@pytest.mark.parametrize("text", ["s3://bucket/run", "gs://bucket/a/b", "hdfs://host:8020/run", "file:///tmp/run"])
+def test_addresses(text: str) -> None:
+    assert folder(text) == Uri(text)
+
+
+@pytest.mark.parametrize("text", ["runs/demo", "/tmp/run", "C:/runs/demo", "c:\\runs", "a:b", "run", "."])
+def test_paths(text: str) -> None:
+    assert folder(text) == Path(text)
+
+
+def test_nothing_that_is_shown_holds_a_secret() -> None:
+    uri = Uri(
+        "s3://AKIA:hush/hush@bucket/run?endpoint_override=localhost:9000&session_token=hush".replace("/hush@", "@")
+    )
+    assert "hush" not in str(uri)
+    assert "hush" not in repr(uri)
+    assert str(uri) == "s3://AKIA:***@bucket/run?endpoint_override=localhost:9000&session_token=***"
+    command = (
+        "python -m kdsearch.tune --output 'abfs://box@account.dfs.core.windows.net/run?client_secret=hush' --resume"
+    )
+    assert without_secrets(command) == command.replace("hush", "***")
+    plain = "python -m kdsearch.tune --dataset a.toml --set learning_rate=0.1 --address 10.0.0.5:6379"
+    assert without_secrets(plain) == plain
+
+
+def test_a_folder_of_the_cache_is_that_of_the_address_not_of_who_asks() -> None:
+    assert Uri("s3://me:one@bucket/run").key == Uri("s3://bucket/run").key == Uri("s3://bucket/run/").key
+    assert Uri("s3://bucket/run").key != Uri("s3://bucket/other/run").key
+    assert Uri("s3://bucket/run").key.startswith("run-")
+    assert "/" not in Uri("s3://bucket/..").key.replace("..", "")
