@@ -9,9 +9,10 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from kdsearch.command import USER_ERROR
 from kdsearch.errors import UserError
@@ -47,6 +48,8 @@ _PREFIX = "kdsearch-ray-"
 _SERVERS = ("gcs_server", "raylet")
 # How often Ray's servers are looked at.
 _WATCH_S = 0.5
+# What to wait for Ray to start: with ten processes to a core it takes more than the 30 seconds that Ray waits.
+_START_S = 300.0
 # A socket's path may have 107 bytes, and Ray appends about 70.
 _LONGEST = 35
 
@@ -142,17 +145,26 @@ class Session:
         self._folder = _folder()
         self._reaper = Reaper(self._folder)
         node = local_machine().nodes[0]
-        with _lean():
-            ray.init(
-                num_cpus=int(node.cpus),
-                num_gpus=int(node.gpus),
-                include_dashboard=False,
-                log_to_driver=False,
-                configure_logging=False,
-                logging_level=logging.CRITICAL,
-                _temp_dir=self._folder,
-            )
-        self._reaper.watch()
+        try:
+            with _lean(), _patient():
+                ray.init(
+                    num_cpus=int(node.cpus),
+                    num_gpus=int(node.gpus),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    configure_logging=False,
+                    logging_level=logging.CRITICAL,
+                    _temp_dir=self._folder,
+                )
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            raise UserError(
+                f"Ray has not started within {_START_S:.0f} s, this machine is overloaded: everything is kept, run the "
+                "same command with --resume when it has less to do"
+            ) from error
+        finally:
+            self._reaper.watch()
 
 
 _current: Session | None = None
@@ -241,6 +253,30 @@ def _lean() -> Iterator[None]:
         for name, method in kept.items():
             if method is not None:
                 setattr(node.Node, name, method)
+
+
+@contextlib.contextmanager
+def _patient() -> Iterator[None]:
+    """Let Ray's server come up as slowly as a busy machine makes it: Ray itself gives up sooner than a user would."""
+    from ray._private import services
+
+    asked: Any = services.get_node
+    deadline = time.monotonic() + _START_S
+
+    def get_node(*given: Any, **named: Any) -> Any:
+        while True:
+            try:
+                return asked(*given, **named)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_WATCH_S)
+
+    services.get_node = get_node
+    try:
+        yield
+    finally:
+        services.get_node = asked
 
 
 def current_machine() -> Machine:

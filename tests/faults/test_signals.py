@@ -82,6 +82,26 @@ def test_a_death_of_rays_servers_is_told_and_can_be_carried_on(tmp_path: Path, s
     check_whole(output, 4)
 
 
+@LONG
+def test_a_machine_so_busy_that_ray_takes_long_to_start(tmp_path: Path) -> None:
+    """Ray itself gives up on a server that is not there after 30 seconds."""
+
+    def raylet() -> int | None:
+        names = {pid: Path(command_of(pid).split(" ")[0]).name for pid in descendants(process.pid)}
+        return next((pid for pid, name in names.items() if name == "raylet"), None)
+
+    with search(tmp_path / "run", trials=2, epochs=2) as process:
+        wait(lambda: raylet() is not None or process.poll() is not None)
+        server = raylet()
+        assert server is not None, process.communicate()[0]
+        os.kill(server, signal.SIGSTOP)
+        time.sleep(40)
+        os.kill(server, signal.SIGCONT)
+        text, _ = ended(process, 200)
+    assert process.returncode == 0, text
+    check_whole(tmp_path / "run", 2)
+
+
 @contextmanager
 def job(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """``kdsearch.tune`` on three sensors, with a teacher that takes for ever unless told otherwise."""

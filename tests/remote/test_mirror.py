@@ -76,7 +76,8 @@ def test_the_copy_follows_and_is_whole_at_the_end(tmp_path: Path, there: Place) 
 
 
 def test_a_copy_that_fails_is_told_once_and_made_good(tmp_path: Path, there: Place) -> None:
-    here, told = made(tmp_path / "here"), []
+    here = made(tmp_path / "here")
+    told: list[str] = []
     bucket = tmp_path / "bucket"
     with mirror(there, here) as running:
         running.tell = told.append
