@@ -87,8 +87,11 @@ class Mirror:
     def _end(self) -> str | None:
         """Wait for a last copy; why it failed."""
         self._ending.set()
-        if not self._over.wait(_PATIENCE_S):
-            return f"no answer for {_PATIENCE_S:.0f} s"
+        try:
+            if not self._over.wait(_PATIENCE_S):
+                return f"no answer for {_PATIENCE_S:.0f} s"
+        except KeyboardInterrupt:
+            return "interrupted"
         return self._problem
 
     def _live(self) -> None:
