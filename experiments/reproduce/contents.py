@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from experiments.reproduce import figure3, figure4, shipping, table1, table4, table5, table6, table7, table8
@@ -99,7 +100,8 @@ TABLES: dict[int | str, TableItem] = {
     "shipping": TableItem(shipping.ROWS, True, shipping.build, _maes, shipping.tests),
 }
 
-FIGURES: dict[int, FigureItem] = {
+FIGURES: dict[int | str, FigureItem] = {
     3: FigureItem([ROWS[key] for key in ("teacher", *figure3.KEYS)], figure3.draw),
-    4: FigureItem([ROWS[key] for key in figure4.KEYS], figure4.draw),
+    4: FigureItem([ROWS[key] for key in figure4.KEYS], partial(figure4.draw, keys=figure4.KEYS)),
+    "shipping": FigureItem([ROWS[key] for key in figure4.SHIPPING], partial(figure4.draw, keys=figure4.SHIPPING)),
 }

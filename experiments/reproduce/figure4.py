@@ -1,5 +1,7 @@
 """Figure 4: forecasts of one sensor over time, of the teacher and of students with and without pruning.
 
+The same is drawn of the students of the table of students worth shipping.
+
 The paper draws a sensor at random. Here it is the slowest sensor of the slowest test day, by mean speed, and the 50
 consecutive windows in which it is slowest: where there is something to forecast. A line is the mean over the seeds and
 the band their deviation.
@@ -7,6 +9,7 @@ the band their deviation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,15 +25,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["KEYS", "POINTS", "draw", "slowest_stretch"]
+__all__ = ["KEYS", "POINTS", "SHIPPING", "draw", "slowest_stretch"]
 
 KEYS = ("teacher", "stcd", "kdis-97", "best-kdis-97")
+# The paper's student, ours, and the best teacher.
+SHIPPING = ("best-teacher", "none", "best-stcd-mean")
 POINTS = 50
 _LOOKS = {
     "teacher": (GREEN, (0, (1, 1.2))),
     "stcd": (BLUE, (0, (5, 1.6))),
     "kdis-97": (VERMILION, "solid"),
     "best-kdis-97": (ORANGE, (0, (6, 1.5, 1, 1.5))),
+    "best-teacher": (GREEN, (0, (1, 1.2))),
+    "none": (BLUE, (0, (5, 1.6))),
+    "best-stcd-mean": (VERMILION, "solid"),
 }
 
 
@@ -42,8 +50,12 @@ def slowest_stretch(speeds: np.ndarray, first: int, points: int = POINTS) -> int
     return first + int(means.argmin())
 
 
-def draw(study: Study) -> Figure:
+def draw(study: Study, keys: Sequence[str]) -> Figure:
     """A panel for the shortest and one for the longest horizon.
+
+    Args:
+        study: what was trained.
+        keys: of the rows that are drawn.
 
     Raises:
         UserError: none of its rows was trained.
@@ -52,9 +64,9 @@ def draw(study: Study) -> Figure:
     from matplotlib.figure import Figure
 
     dataset = study.dataset
-    rows = [ROWS[key] for key in KEYS if study.trained(ROWS[key])]
+    rows = [ROWS[key] for key in keys if study.trained(ROWS[key])]
     if not rows:
-        raise UserError("--figures 4: none of its rows was trained; leave some out of --skip")
+        raise UserError("--figures: none of the rows of the forecasts was trained; leave some out of --skip")
     speeds = dataset.days("test")
     day, sensor = slowest(speeds)
     longest = max(dataset.horizons)

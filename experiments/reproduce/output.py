@@ -65,7 +65,8 @@ def write(study: Study, output: Path) -> list[Path]:
             files.append(path)
         files.append(_save(draw_table(table, item.panels(study, table)), output / f"{name}.png", study))
     for number in study.settings.figures:
-        files.append(_save(FIGURES[number].draw(study), output / f"figure{number}.png", study))
+        name = f"figure{number}" if isinstance(number, int) else f"{number}-forecasts"
+        files.append(_save(FIGURES[number].draw(study), output / f"{name}.png", study))
     path = output / "trainings.csv"
     write_text(path, _trainings(study))
     return [*files, path]
@@ -99,7 +100,7 @@ def _save(figure: Any, path: Path, study: Study) -> Path:
     return path
 
 
-def needed(tables: Iterable[int | str], figures: Iterable[int]) -> Mapping[str, bool]:
+def needed(tables: Iterable[int | str], figures: Iterable[int | str]) -> Mapping[str, bool]:
     """Keys of the rows that are shown, and whether each must be trained."""
     found: dict[str, bool] = {}
     for number in tables:

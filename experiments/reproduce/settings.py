@@ -15,7 +15,7 @@ class Settings:
 
     Attributes:
         dataset: known name, or path of a TOML declaration.
-        tables, figures: numbers of the paper's, and names of tables that are ours.
+        tables, figures: numbers of the paper's, and names of ours.
         seeds: how many trainings each row has; they are numbered from ``seed + 1``, as those of a confirmation.
         seed: of teacher and base model.
         skip: keys of rows to leave out.
@@ -35,7 +35,7 @@ class Settings:
 
     dataset: str = "demo"
     tables: tuple[int | str, ...] = ()
-    figures: tuple[int, ...] = ()
+    figures: tuple[int | str, ...] = ()
     seeds: int = 5
     seed: int = 0
     skip: tuple[str, ...] = ()
