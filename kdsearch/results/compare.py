@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kdsearch.results.formats import Cell, Column, Table, render, scientific, shown, whole
 from kdsearch.results.page.reading import Search, read_search
+from kdsearch.results.page.words import begun_with
 from kdsearch.results.result import Figure
 
 __all__ = ["compare", "records"]
@@ -19,6 +20,7 @@ _HEAD = (
     Column("pruned", "pruned (%)", number=whole),
     Column("data", "data"),
     Column("protocol", "protocol"),
+    Column("begun_with", "begun with"),
     Column("state", "state"),
     Column("trials", "trials", number=whole),
     Column("complete", "run to the end", number=whole),
@@ -87,6 +89,9 @@ def _record(search: Search) -> dict[str, Cell]:
         "seconds": round(math.fsum(t.seconds for t in search.trials if math.isfinite(t.seconds))),
         "best_trial": search.winner,
     }
+    warm = setup.get("warm_start")
+    if warm:
+        record["begun_with"] = begun_with(str(warm["source"]), len(warm["points"]), len(warm["prior"]))
     best = next((t for t in search.trials if t.number == search.winner), None)
     if best is not None:
         record["best_score"] = best.score

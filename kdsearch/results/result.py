@@ -13,6 +13,8 @@ __all__ = ["BASELINES", "SCHEMA", "Figure", "Result"]
 
 SCHEMA = 1
 BASELINES = ("copy_last", "ridge_ar", "teacher", "teachers_mean", "base", "student_none", "student_kd", "traditional")
+# Of "search": what the store keeps.
+_KEPT = ("trials", "epochs", "recipe", "warm_start")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Result:
         sizes: parameters of the baselines that are networks, by the same names.
         cost: of a point on a front: "parameters", "forward_ms"; else empty.
         fingerprint: "code", "data", "protocol" and perhaps "versions".
-        search: its length ("trials", "epochs", ...).
+        search: its length ("trials", "epochs", ...), and "warm_start" where it began with points of another one.
         teacher: "n_parameters" and the like; may be empty.
     """
 
@@ -155,7 +157,7 @@ class Result:
             },
             "teacher": self.teacher,
             **({"cost": self.cost} if self.cost else {}),
-            "search": {key: self.search[key] for key in ("trials", "epochs", "recipe") if key in self.search},
+            "search": {key: self.search[key] for key in _KEPT if key in self.search},
             "fingerprint": self.fingerprint,
         }
 

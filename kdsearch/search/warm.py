@@ -48,6 +48,10 @@ class WarmStart:
             "prior": [[dict(p), standing] for p, standing in self.prior],
         }
 
+    def brief(self) -> dict[str, Any]:
+        """For the result of the search: the other's folder by name, and how many points and prior trials it gave."""
+        return {"source": self.source, "points": len(self.points), "prior": len(self.prior)}
+
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> WarmStart:
         """From what :meth:`plain` gave."""

@@ -92,8 +92,12 @@ def test_another_search_begins_with_its_winner(search):
     assert {n: trial[f"params.{n}"] for n in winner if n != "alpha1"} == {
         n: v for n, v in winner.items() if n != "alpha1"
     }
+    told = json.loads((search.folder / "warm" / "best.json").read_text())["search"]["warm_start"]
+    assert told == {"source": "out", "points": 2, "prior": 0}
+    assert "2 best points of out" in (search.folder / "warm" / "report.html").read_text(encoding="utf-8")
     beside = call("compare", str(search.output), str(search.folder / "warm"))
     assert beside.returncode == 0
+    assert "2 best points of out" in beside.stdout
     assert beside.stdout.split()[:2] == ["out", "warm"]
 
 
@@ -108,6 +112,7 @@ def test_best_json_says_all(search):
     assert set(best["baselines"]) == {"copy_last", "ridge_ar", "teacher", "student_none"}
     assert {"trials": 2, "epochs": 2}.items() <= best["search"].items()
     assert best["search"]["completed"] + best["search"]["stopped"] == 2
+    assert "warm_start" not in best["search"]
     assert {"teacher", "bank", "trials", "confirm", "student_none"} <= set(best["search"]["seconds"])
     assert best["command"].startswith("python -m kdsearch.tune --dataset demo")
 

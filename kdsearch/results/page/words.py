@@ -17,7 +17,7 @@ from kdsearch.results.page.scales import short
 from kdsearch.results.page.table import pairs
 from kdsearch.results.tables import LOSSES
 
-__all__ = ["compared", "facts", "sentences", "status", "title", "what_was_run", "without_folders"]
+__all__ = ["begun_with", "compared", "facts", "sentences", "status", "title", "what_was_run", "without_folders"]
 
 
 def title(search: Search) -> str:
@@ -201,10 +201,19 @@ def what_was_run(search: Search) -> Markup:
             value = ", ".join(f"{parameter(k)} {short(v)}" for k, v in value.items()) or "none"
         if value is not None:
             settings.append((name, short(value)))
+    warm = search.setup.get("warm_start")
+    if warm:
+        settings.append(("begun with", begun_with(str(warm["source"]), len(warm["points"]), len(warm["prior"]))))
     marks = [(n, search.setup[n]) for n in ("data", "teacher", "space") if n in search.setup]
     blocks = [("Settings", settings), *(_record(best) if best is not None else [("Fingerprints", marks)])]
     parts.append(el("div", *(el("div", el("h3", n), pairs(items)) for n, items in blocks if items), class_="grid2"))
     return join(parts)
+
+
+def begun_with(source: str, points: int, prior: int) -> str:
+    """What a search took of another one."""
+    told = f"{points} best point{'' if points == 1 else 's'} of {source}"
+    return f"{told}, {prior} of its trials as a prior" if prior else told
 
 
 def without_folders(command: str) -> str:
