@@ -180,7 +180,7 @@ def _map(found: Forecasts, limits: list[float], shown: int, size: Size) -> Marku
         x, y = points[i]
         size_of = radius * (0.8 + 0.14 * max(step, 0))
         dots.append(el("circle", class_=f"m sensor {class_}", cx=x, cy=y, r=size_of, data_s=int(i)))
-    bar = _bar(across, scale, height, edge) if found.measured else None
+    bar = _bar(size.width, scale, height, edge) if found.measured else None
     label = f"Map of {len(points)} sensors by error {shown} minutes ahead."
     road = el("path", class_="road", d=roads)
     return chart(size, height, label, road, *dots, bar, kind="marks map", data_radius=radius)
@@ -206,9 +206,9 @@ def _apart(spots: np.ndarray, least: float) -> np.ndarray:
     return spots
 
 
-def _bar(across: float, scale: float, height: float, edge: float) -> Markup:
-    """A scale bar of a round number of kilometres."""
-    length = next((k for k in (50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1) if k * 1000 <= across * 0.3), 0.1)
+def _bar(width: float, scale: float, height: float, edge: float) -> Markup:
+    """A scale bar of a round number of kilometres, as long as a quarter of the drawing allows."""
+    length = next((k for k in (50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1) if k * 1000 * scale <= 0.25 * width), 0.1)
     wide = length * 1000 * scale
     y = height - 14
     return join(

@@ -216,6 +216,7 @@ def importance(search: Search) -> Markup | None:
         f"Importance: {names}.",
         axis_x(area, x, "share of what tells good trials from others (%)"),
         el("g", *parts, aria_hidden="true"),
+        kind="bars",
     )
     few = " With so few trials it is an indication only." if len(search.scored) < 40 else ""
     told = (
