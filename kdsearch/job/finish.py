@@ -13,8 +13,9 @@ from kdsearch import fingerprint
 from kdsearch.data import Dataset
 from kdsearch.data.site import Site
 from kdsearch.job.plan import Plan
-from kdsearch.job.prepare import Prepared, Say, mean_of, trained
+from kdsearch.job.prepare import Prepared, mean_of, trained
 from kdsearch.job.rivals import Rival, train_rival
+from kdsearch.job.say import Say, Trainings
 from kdsearch.models.layout import Layout
 from kdsearch.pruning.objective import planned, settings_of
 from kdsearch.results import store
@@ -60,7 +61,14 @@ def confirm_best(prepared: Prepared, candidates: list[Ranked], say: Say) -> list
     plan, seeds = prepared.plan, prepared.plan.seeds
     if candidates:
         say(f"confirm: {len(candidates)} x {len(seeds)} trainings of {plan.student.epochs} epochs")
-    confirmed = confirm(prepared.objective, candidates, seeds, plan.search, lambda n, run: _tell(say, n, run))
+    with Trainings(say, "confirm", len(candidates) * len(seeds)) as trainings:
+
+        def tell(number: int, run: SeedRun) -> None:
+            how = f"score {run.score:.4g} (epoch {run.epoch})" if run.error is None else run.error
+            say(f"confirm: trial {number} with seed {run.seed}: {how}")
+            trainings.one_ended()
+
+        confirmed = confirm(prepared.objective, candidates, seeds, plan.search, tell)
     for seed in seeds[1:]:
         prepared.students[seed] = trained(plan, "student", replace(plan.student, seed=seed), say)
     prepared.seconds["student_none"] = sum(c.seconds for c in prepared.students.values())
@@ -70,11 +78,6 @@ def confirm_best(prepared: Prepared, candidates: list[Ranked], say: Say) -> list
 def best_seed(winner: Confirmed) -> int:
     """Position of the seed with the lowest score."""
     return min(range(len(winner.runs)), key=lambda i: winner.runs[i].score)
-
-
-def _tell(say: Say, number: int, run: SeedRun) -> None:
-    how = f"score {run.score:.4g} (epoch {run.epoch})" if run.error is None else run.error
-    say(f"confirm: trial {number} with seed {run.seed}: {how}")
 
 
 def checkpoint_of(plan: Plan, run: SeedRun, start: str) -> Checkpoint:

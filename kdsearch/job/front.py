@@ -8,7 +8,8 @@ from typing import Any
 
 from kdsearch.errors import UserError
 from kdsearch.job.finish import baselines, best_seed, checkpoint_of, confirm_best, document_of
-from kdsearch.job.prepare import Prepared, Say
+from kdsearch.job.prepare import Prepared
+from kdsearch.job.say import Say
 from kdsearch.pruning.objective import PERCENT
 from kdsearch.results import store
 from kdsearch.results.best import NAME, write_best

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,20 +14,18 @@ from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.job import bank as banks
 from kdsearch.job import pruning as prunings
 from kdsearch.job.plan import Plan
+from kdsearch.job.say import Say, Told
 from kdsearch.models.classical import CopyLast, RidgeAR
 from kdsearch.pruning.objective import PruningObjective
 from kdsearch.search.space import Space
 from kdsearch.training.checkpoint import Checkpoint
 from kdsearch.training.evaluate import Forecaster, evaluate
-from kdsearch.training.fit import EpochReport
 from kdsearch.training.metrics import score
 from kdsearch.training.reference import train_once
 from kdsearch.training.settings import FitSettings
 
 __all__ = [
     "Prepared",
-    "Say",
-    "Told",
     "build_bank",
     "build_objective",
     "mean_of",
@@ -37,8 +34,6 @@ __all__ = [
     "trained",
     "trained_teachers",
 ]
-
-Say = Callable[[str], None]
 
 
 @dataclass
@@ -146,46 +141,22 @@ def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoin
     label = f"{name} without KD, seed {settings.seed}"
     if name == "teacher":
         label = name if plan.n_teachers == 1 else f"teacher, seed {settings.seed}"
-    told = Told(say, label, settings.epochs)
-    checkpoint, cached = train_once(
-        plan.dataset,
-        name,
-        plan.layout(name),
-        losses.build("none", error=settings.error),
-        settings,
-        plan.cache,
-        plan.device,
-        on_epoch=told,
-        on_wait=lambda: say(f"{label}: another process is training it, waiting"),
-    )
+    with Told(say, label, settings.epochs) as told:
+        checkpoint, cached = train_once(
+            plan.dataset,
+            name,
+            plan.layout(name),
+            losses.build("none", error=settings.error),
+            settings,
+            plan.cache,
+            plan.device,
+            on_epoch=told,
+            on_wait=lambda: say(f"{label}: another process is training it, waiting"),
+        )
     found = "from the cache" if cached else f"trained in {checkpoint.seconds:.0f} s"
     reached = checkpoint.validation["score"]
     say(f"{label}: {found}, epoch {checkpoint.epoch} of {settings.epochs}, validation {reached:.3f}")
     return checkpoint
-
-
-class Told:
-    """Says how a training comes on, at most twice a minute."""
-
-    def __init__(self, say: Say, label: str, epochs: int) -> None:
-        self._say, self._label, self._epochs = say, label, epochs
-        self._since, self._best = 0.0, math.inf
-
-    def __call__(self, report: EpochReport) -> None:
-        """Take note of an epoch."""
-        self._since += report.seconds
-        self._best = min(self._best, report.score)
-        if self._since >= 30.0 or report.epoch == 1:
-            left = report.seconds * (self._epochs - report.epoch)
-            self._say(
-                f"{self._label}: epoch {report.epoch} of {self._epochs}, validation {report.score:.3f}, "
-                f"best {self._best:.3f}, about {_span(left)} left"
-            )
-            self._since = 0.0
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _weak_teacher(count: int, own: float, others: dict[str, float]) -> list[str]:

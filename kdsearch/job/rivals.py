@@ -16,7 +16,8 @@ from typing import Any
 from kdsearch.distillation.losses import hyperparameters
 from kdsearch.distillation.objective import TRAINING_PARAMS, DistillationObjective
 from kdsearch.job.plan import Plan
-from kdsearch.job.prepare import Prepared, Say
+from kdsearch.job.prepare import Prepared
+from kdsearch.job.say import Say, Trainings
 from kdsearch.pruning.objective import PARAMS, PruningObjective
 from kdsearch.results import store
 from kdsearch.search import space as spaces
@@ -69,12 +70,15 @@ def train_rival(prepared: Prepared, winner: Confirmed, say: Say, store_dir: Any)
     title = _TITLES[name]
     say(f"{title}: {len(plan.seeds)} trainings, hyperparameters: {source}")
 
-    def tell(_: int, run: SeedRun) -> None:
-        how = f"score {run.score:.4g} (epoch {run.epoch})" if run.error is None else run.error
-        say(f"{title}: seed {run.seed}: {how}")
-
     candidate = Ranked(-1, params, winner.mean, "COMPLETE", 0, {})
-    (confirmed,) = confirm(chosen, [candidate], plan.seeds, plan.search, tell, purpose=name)
+    with Trainings(say, title, len(plan.seeds)) as trainings:
+
+        def tell(_: int, run: SeedRun) -> None:
+            how = f"score {run.score:.4g} (epoch {run.epoch})" if run.error is None else run.error
+            say(f"{title}: seed {run.seed}: {how}")
+            trainings.one_ended()
+
+        (confirmed,) = confirm(chosen, [candidate], plan.seeds, plan.search, tell, purpose=name)
     if math.isnan(confirmed.mean):
         say(f"warning: {title}: a seed failed, so it is left out of the tables")
         return None

@@ -8,17 +8,21 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdsearch.job import remote as remotes
 from kdsearch.job.plan import Plan, check
 from kdsearch.job.prepare import prepare
+from kdsearch.job.say import Say, Speaker
 from kdsearch.job.settings import JobSettings
 from kdsearch.remote.mirror import Mirror
 from kdsearch.remote.uri import Uri
 from kdsearch.search.interrupt import sigterm_as_interrupt
 from kdsearch.search.session import Session
 from kdsearch.search.settings import disk_errors, output_lock
+
+if TYPE_CHECKING:
+    from kdsearch.search.progress import Progress
 
 __all__ = ["run_job"]
 
@@ -69,9 +73,14 @@ def _run(plan: Plan, settings: JobSettings, mirror: Mirror | None) -> int:
         verbose=settings.verbose,
         time_budget_s=limits.time_budget_s,
     )
-    say = _warnings_only if settings.quiet else progress.on_message
+    say = _warnings_only if settings.quiet else Speaker(progress.on_message, progress.on_work)
     if mirror is not None:
         mirror.tell = say
+    with contextlib.closing(progress):  # an error must not leave its view on the terminal
+        return _search(plan, settings, before, progress, say)
+
+
+def _search(plan: Plan, settings: JobSettings, before: tuple[float, int] | None, progress: Progress, say: Say) -> int:
     dataset = plan.dataset
     split = dataset.split
     say(
@@ -89,6 +98,7 @@ def _run(plan: Plan, settings: JobSettings, mirror: Mirror | None) -> int:
     try:
         prepared = prepare(plan, settings.bank_memory, say)
     except KeyboardInterrupt:
+        progress.close()
         print(
             f"interrupted before the search; what was trained is kept, carry on with: {settings.command}",
             file=sys.stderr,
@@ -101,7 +111,7 @@ def _run(plan: Plan, settings: JobSettings, mirror: Mirror | None) -> int:
     output = plan.search.output
     board = TensorBoard(output, None if before is None else before[0])
     listeners = (board,) if settings.quiet else (progress, board)
-    with contextlib.closing(progress):  # an error must not leave its view on the terminal
+    with contextlib.closing(progress):
         found = run_search(prepared.objective, plan.space, plan.search, listeners)
     if found.reason == "interrupted":
         print(f"interrupted; carry on with: {_resume(settings.command)}", file=sys.stderr)
@@ -113,9 +123,12 @@ def _run(plan: Plan, settings: JobSettings, mirror: Mirror | None) -> int:
         how = finish if plan.cost is None else finish_front
         document = how(prepared, found, say, settings.command, settings.store)
     except KeyboardInterrupt:
+        progress.close()
         print(f"interrupted; carry on with: {_resume(settings.command)}", file=sys.stderr)
         return _INTERRUPTED
-    _print_result(plan, document, _report(plan, say), settings.uri or plan.search.output)
+    reported = _report(plan, say)
+    progress.close()
+    _print_result(plan, document, reported, settings.uri or plan.search.output)
     return 0
 
 

@@ -34,6 +34,16 @@ def can_redraw(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What is under way outside the trials: in words, since when, and how long it was thought to take at `told`."""
+
+    text: str
+    began: float
+    told: float
+    left: float | None
+
+
 @dataclass
 class _Running:
     """A trial under way: its epochs, those before this run, and wall time when it began here and last reported."""
@@ -85,6 +95,8 @@ class Progress(Listener):
         self._best = best
         self._best_figures = ""
         self._wanted = self._finished = 0
+        self._searching = False
+        self._work: _Work | None = None
 
     @property
     def shows_stop(self) -> bool:
@@ -93,13 +105,13 @@ class Progress(Listener):
 
     def on_search_start(self, wanted: int, finished: int, concurrency: int) -> None:
         """The first line."""
-        self._wanted, self._finished = wanted, finished
+        self._wanted, self._finished, self._searching = wanted, finished, True
         self._search_began = time.monotonic()
         if self._course is not None:
             self._remaining = Remaining(self._course, concurrency)
         done = f", {finished} of them done" if finished else ""
         self._line(f"search of {wanted} trials{done}, {concurrency} at once")
-        if self._wants_live:
+        if self._wants_live and self._live is None:
             self._start()
 
     def on_trial_start(self, number: int, params: Mapping[str, Any], epoch: int) -> None:
@@ -153,6 +165,19 @@ class Progress(Listener):
         """A line as it is."""
         self._line(text)
 
+    def on_work(self, text: str | None, left_s: float | None = None) -> None:
+        """Show what is under way before or after the trials, on a terminal only: lines tell the rest.
+
+        Args:
+            text: in words; None once it has ended.
+            left_s: seconds that it will still take, where that is known.
+        """
+        now = time.monotonic()
+        began = now if self._work is None else self._work.began
+        self._work = None if text is None else _Work(text, began, now, left_s)
+        if text is not None and self._wants_live and self._live is None:
+            self._start()
+
     def on_stop(self, reason: str) -> None:
         """Under a live view the signal's own line would be overwritten, so it is printed here."""
         if reason == "interrupted" and self._live is not None:
@@ -160,6 +185,7 @@ class Progress(Listener):
 
     def on_search_end(self, result: SearchResult) -> None:
         """Take the view away and sum up."""
+        self._searching = False
         self.close()
         self._line(summary(result))
 
@@ -200,6 +226,13 @@ class Progress(Listener):
             seconds = min(seconds, max(0.0, self._budget - (time.monotonic() - self._search_began)))
         return f", about {span(seconds)} left"
 
+    @staticmethod
+    def _still(work: _Work) -> str:
+        """The time left of what is under way in words; empty while nothing is known."""
+        if work.left is None:
+            return ""
+        return f", about {span(max(0.0, work.left - (time.monotonic() - work.told)))} left"
+
     def _best_seen(self, running: Mapping[int, _Running]) -> str:
         """The best score of all trials, those under way too, and its figures."""
         found = [] if self._best is None else [(*self._best, self._best_figures)]
@@ -219,6 +252,13 @@ class Progress(Listener):
         from rich.table import Table
         from rich.text import Text
 
+        usage = self._usage.text()
+        work = self._work
+        if work is not None:
+            clock = f"{span(time.monotonic() - work.began)} so far{self._still(work)}"
+            return Group(Text(work.text, "bold"), Text(f"{clock}{'; ' if usage else ''}{usage}"))
+        if not self._searching:
+            return Group()
         running, ended = self._running.copy(), self._ended.copy()
         counts = [f"{len(running)} running", f"{ended['PRUNED']} stopped", f"{ended['COMPLETE']} done"]
         counts += [f"{ended['FAIL']} failed"] if ended["FAIL"] else []
@@ -226,7 +266,6 @@ class Progress(Listener):
         head = f"{self._finished + ended.total()} of {self._wanted} trials{before}: {', '.join(counts)}"
         best = self._best_seen(running)
         clock = f"{span(time.monotonic() - self._search_began)} so far{self._left(running)}"
-        usage = self._usage.text()
         lines = [Text(head, "bold"), Text(best), Text(f"{clock}{'; ' if usage else ''}{usage}")]
         wide = self._console is None or self._console.width >= _WIDE
         table = Table(box=None, pad_edge=False, header_style="dim")

@@ -31,8 +31,9 @@ class Usage:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to look."""
-        self._thread = threading.Thread(target=self._watch, name="kdsearch-usage", daemon=True)
+        """Begin to look, also after a stop."""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, args=(self._over,), name="kdsearch-usage", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -54,8 +55,8 @@ class Usage:
         if self._smi is not None:
             self._gpu = _gpus(self._smi)
 
-    def _watch(self) -> None:
-        while not self._over.wait(self._every):
+    def _watch(self, over: threading.Event) -> None:
+        while not over.wait(self._every):
             with contextlib.suppress(Exception):  # a display is not worth an error
                 self.look()
 

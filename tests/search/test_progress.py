@@ -109,3 +109,34 @@ def test_drawing_costs_a_small_share_of_its_second() -> None:
     progress.close()
     assert sorted(costs)[5] < 0.05
     print(f"a drawing takes {1e3 * sorted(costs)[5]:.1f} ms")
+
+
+def test_a_terminal_shows_what_is_trained_before_and_after_the_search() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream, live=True)
+    progress.on_work("teacher: epoch 2 of 9, best 3.141 mph", 120.0)
+    live = progress._live
+    assert live is not None
+    live.refresh()
+    progress.on_work(None)
+    live.refresh()
+    progress.on_search_start(1, 0, 1)
+    live.refresh()
+    progress.on_search_end(SearchResult(Path(), 1, 1, 0, 0, 0, None, 1.0, 0.0, []))
+    progress.on_work("confirm: 1 of 2 trainings done")
+    assert progress._live is not None
+    progress._live.refresh()
+    progress.close()
+    seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert re.search(r"teacher: epoch 2 of 9, best 3.141 mph\s+\d s so far, about (2 min 0 s|1 min \d+ s) left", seen)
+    assert "0 of 1 trials" in seen
+    assert "0 of 1 trials" not in seen[seen.index("search over") :]
+    assert "confirm: 1 of 2 trainings done" in seen
+
+
+def test_without_a_terminal_only_lines_tell_of_it() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream, live=False)
+    progress.on_work("teacher: epoch 2 of 9")
+    progress.close()
+    assert stream.getvalue() == ""

@@ -1,0 +1,43 @@
+"""What the main job tells of trainings: lines to a function, and what is under way to who can show it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from kdsearch.job.say import Speaker, Told, Trainings
+
+
+def epoch(number: int, score: float, seconds: float) -> Any:
+    return SimpleNamespace(epoch=number, score=score, seconds=seconds)
+
+
+def test_lines_come_at_most_twice_a_minute_and_work_every_epoch() -> None:
+    lines: list[str] = []
+    work: list[tuple[str | None, float | None]] = []
+    with Told(Speaker(lines.append, lambda text, left_s=None: work.append((text, left_s))), "teacher", 4) as told:
+        for number, score in enumerate((4.0, 3.0, 3.5, 3.6), start=1):
+            told(epoch(number, score, 16.0))
+    assert [line.split(",")[0] for line in lines] == ["teacher: epoch 1 of 4", "teacher: epoch 3 of 4"]
+    assert work == [
+        ("teacher: epoch 1 of 4", None),
+        ("teacher: epoch 2 of 4, best 4.000 mph", 48.0),
+        ("teacher: epoch 3 of 4, best 3.000 mph", 32.0),
+        ("teacher: epoch 4 of 4, best 3.000 mph", 16.0),
+        (None, None),
+    ]
+
+
+def test_a_plain_function_gets_the_lines_alone() -> None:
+    lines: list[str] = []
+    with Told(lines.append, "teacher", 2) as told:
+        told(epoch(1, 4.0, 100.0))
+    assert lines == ["teacher: epoch 1 of 2, validation 4.000, best 4.000, about 2 min left"]
+
+
+def test_trainings_are_counted() -> None:
+    work: list[str | None] = []
+    with Trainings(Speaker(print, lambda text, left_s=None: work.append(text)), "confirm", 2) as trainings:
+        trainings.one_ended()
+        trainings.one_ended()
+    assert work == [f"confirm: {k} of 2 trainings done" for k in range(3)] + [None]
