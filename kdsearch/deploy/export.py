@@ -38,10 +38,12 @@ def run_export(
     check_packages("onnx" if latency else kind)
     student = load_student(output, dataset, data_dir)
     written = write_student(student, kind, file or default_file(output, kind))
-    spec = written.spec
+    spec, found = written.spec, written.agreement
+    print(f"{written.path}: {spec.parameters:,} parameters, {written.bytes:,} bytes")
+    unit = student.site.std / student.site.mph
     print(
-        f"{written.path}: {spec.parameters:,} parameters, {written.bytes:,} bytes; forecasts differ from PyTorch's by "
-        f"{written.difference:.1e} of the largest"
+        f"  differs from PyTorch in double precision by {found.next:.1e} standard deviations {spec.ahead[0]} minutes "
+        f"ahead, {found.forecast:.1e} over all steps ({unit * found.forecast:.1g} {spec.unit})"
     )
     print(f"  readings [B, {spec.history}, {spec.sensors}] in {spec.unit}, every {spec.minutes} minutes, oldest first")
     print(f"  next     [B, {spec.sensors}] in {spec.unit}, {spec.ahead[0]} minutes ahead")

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from kdsearch.deploy.agreement import readings_like
 from kdsearch.deploy.forecaster import Forecaster
 from kdsearch.deploy.models import open_model
 from kdsearch.deploy.student import Student
-from kdsearch.deploy.write import KINDS, check_packages, readings_like, write_student
+from kdsearch.deploy.write import KINDS, check_packages, write_student
 from kdsearch.models.stgcn import TEACHER
 from kdsearch.training.network import new_network
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
-import math
 import os
 import tempfile
 import warnings
@@ -12,25 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
-from kdsearch.data.site import Site
+from kdsearch.deploy.agreement import Agreement, agreement, readings_like
 from kdsearch.deploy.folded import Folded
 from kdsearch.deploy.forecaster import Forecaster
 from kdsearch.deploy.models import open_model
 from kdsearch.deploy.spec import ENTRY, Spec
 from kdsearch.deploy.student import Student
 from kdsearch.errors import UserError
-from kdsearch.models.stgcn import STGCN
 
-__all__ = ["KINDS", "TOLERANCE", "Written", "check_packages", "default_file", "readings_like", "write_student"]
+__all__ = ["KINDS", "Written", "check_packages", "default_file", "write_student"]
 
 KINDS = ("onnx", "pt2")
-# Most that a forecast of the file may differ from PyTorch's in double precision, as a share of the largest one,
-TOLERANCE = 1e-5
-# ... or as a multiple of what PyTorch's own single precision differs by, where that is more.
-_ROUNDINGS = 20.0
 _INPUT, _OUTPUTS = "readings", ("next", "forecast")
 _OPSET = 17
 
@@ -42,14 +34,13 @@ class Written(NamedTuple):
         path: its file.
         bytes: size of the file.
         spec: what it says of itself.
-        difference: the largest one between its forecasts and those of the trained network in PyTorch, in double
-            precision, as a share of the largest forecast.
+        agreement: how far its forecasts lie from those of the trained network.
     """
 
     path: Path
     bytes: int
     spec: Spec
-    difference: float
+    agreement: Agreement
 
 
 def default_file(output: Path, kind: str) -> Path:
@@ -97,11 +88,12 @@ def write_student(student: Student, kind: str, path: Path) -> Written:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remarks on its own exporters; the check below is what counts
             _WRITERS[kind](model, example, spec, Path(temporary))
-        difference, rounding = _difference(student, Path(temporary))
-        if not difference <= max(TOLERANCE, _ROUNDINGS * rounding):
+        found = agreement(student, open_model(Path(temporary)))
+        if not found.holds:
             raise UserError(
-                f"{path} was not written: forecasts of the exported model differ from PyTorch's by {difference:.1e} "
-                f"of the largest one, more than roundings explain; another version of the package may help"
+                f"{path} was not written: forecasts of the exported model differ from PyTorch's by {found.next:.1e} "
+                f"standard deviations one step ahead and {found.forecast:.1e} over all steps, more than roundings "
+                "explain; another version of the package may help"
             )
         umask = os.umask(0)
         os.umask(umask)
@@ -112,52 +104,7 @@ def write_student(student: Student, kind: str, path: Path) -> Written:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-    return Written(path, path.stat().st_size, spec, difference)
-
-
-def readings_like(site: Site, batch: int) -> np.ndarray:
-    """Made-up readings ``[batch, n_his, N]`` float32 in the site's unit that move as speeds do, some of them missing.
-
-    From a fixed seed.
-    """
-    draw = np.random.default_rng(0)
-    shape = (batch, site.n_his, site.n_nodes)
-    level = 0.7 * draw.standard_normal((batch, 1, 1)) + 0.3 * draw.standard_normal((batch, 1, site.n_nodes))
-    moved = 0.1 * draw.standard_normal(shape).cumsum(axis=1)
-    speeds = (site.mean + site.std * (level + moved)).clip(min=1.0) / site.mph
-    gaps = draw.random(shape) < 0.05
-    gaps[0, :, 0] = True  # a sensor without any reading
-    speeds[gaps] = 0.0 if site.missing == "zero" else np.nan
-    return speeds.astype(np.float32)
-
-
-def _difference(student: Student, path: Path) -> tuple[float, float]:
-    """The file's forecasts against the trained network's in double precision, for several sizes of batch.
-
-    Returns:
-        Largest difference as a share of the largest forecast, and the same of PyTorch in single precision: some
-        networks enlarge roundings a hundredfold in nine steps of feedback, whoever computes them.
-    """
-    site = student.site
-    exact, single = _native(copy.deepcopy(student.network).double(), site), _native(student.network, site)
-    model = open_model(path)
-    worst, rounding = 0.0, 0.0
-    for batch in (1, 2, 7):
-        readings = readings_like(site, batch)
-        with torch.no_grad():
-            expected = [y.numpy() for y in exact(torch.from_numpy(readings).double())]
-            rounded = [y.numpy() for y in single(torch.from_numpy(readings))]
-        for ours, theirs, truth in zip(model.run(readings), rounded, expected, strict=True):
-            if ours.shape != truth.shape:
-                return math.inf, 0.0
-            largest = float(np.abs(truth).max())
-            worst = max(worst, float(np.abs(ours - truth).max()) / largest)
-            rounding = max(rounding, float(np.abs(theirs - truth).max()) / largest)
-    return worst, rounding
-
-
-def _native(network: STGCN, site: Site) -> Forecaster:
-    return Forecaster(lambda z: network.roll_out(z, site.n_pred)[0], site).eval()
+    return Written(path, path.stat().st_size, spec, found)
 
 
 def _write_onnx(model: Forecaster, example: torch.Tensor, spec: Spec, path: Path) -> None:

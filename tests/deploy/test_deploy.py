@@ -16,11 +16,12 @@ from kdsearch.data import Dataset, Split, Windows
 from kdsearch.data.declaration import MPH
 from kdsearch.data.site import Site
 from kdsearch.deploy import write
+from kdsearch.deploy.agreement import TOLERANCE, Agreement, agreement, readings_like
 from kdsearch.deploy.folded import Folded
 from kdsearch.deploy.forecaster import Forecaster
 from kdsearch.deploy.models import open_model
 from kdsearch.deploy.student import Student, load_student
-from kdsearch.deploy.write import KINDS, readings_like, write_student
+from kdsearch.deploy.write import KINDS, write_student
 from kdsearch.errors import UserError
 from kdsearch.models.stgcn import BASE, STGCN, STUDENT
 from kdsearch.pruning import compact
@@ -142,6 +143,10 @@ def test_the_file_forecasts_for_any_batch(kind: str, searched: Path, tmp_path: P
     assert "[B, 9, 6] in km/h" in told
     model, trained = open_model(file), open_model(searched)
     assert model.spec == trained.spec
+    found = agreement(student, model)
+    assert found.next <= TOLERANCE
+    assert found.holds
+    assert f"by {found.next:.1e} standard deviations 10 minutes ahead" in told
     assert (model.form, trained.form) == (kind, "PyTorch")
     for batch in (1, 3, 50):
         readings = readings_like(student.site, batch)
@@ -152,6 +157,14 @@ def test_the_file_forecasts_for_any_batch(kind: str, searched: Path, tmp_path: P
     first, forecast = model.run(readings)
     assert (first.shape, forecast.shape) == ((50, 6), (50, 9, 6))
     assert 30 < forecast.mean() < 160  # km/h, not z-scores
+
+
+def test_agreement_is_to_a_hundred_thousandth_or_to_five_roundings() -> None:
+    assert Agreement(9e-6, 9e-6, 1e-7, 1e-7).holds
+    assert Agreement(9e-6, 4e-5, 1e-7, 9e-6).holds
+    assert not Agreement(9e-6, 4e-5, 9e-6, 1e-7).holds
+    assert not Agreement(2e-5, 1e-6, 1e-7, 9e-6).holds
+    assert not Agreement(1e-6, float("inf"), 1e-7, 1e-7).holds
 
 
 def test_a_model_that_forecasts_something_else_is_not_written(
