@@ -270,13 +270,15 @@ class Progress(Listener):
         wide = self._console is None or self._console.width >= _WIDE
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("trial", "epoch", "score", "best", *(["hyperparameters"] if wide else [])):
-            table.add_column(name, justify="left" if name == "hyperparameters" else "right", no_wrap=True)
+            long = name == "hyperparameters"  # the one column that gives way where the terminal is too narrow
+            table.add_column(name, justify="left" if long else "right", no_wrap=not long)
         for number, trial in sorted(running.items())[:_ROWS]:
             of = f"/{self._course.epochs}" if self._course is not None else ""
             report = trial.report
             row = [str(number), f"{trial.epoch}{of}"]
             row += [_number(report.score), _number(report.best_score)] if report is not None else ["", ""]
-            table.add_row(*row, *([_shown(trial.params)] if wide else []))
+            params = Text(_shown(trial.params), no_wrap=True, overflow="ellipsis")
+            table.add_row(*row, *([params] if wide else []))
         if len(running) > _ROWS:
             table.add_row("...", f"{len(running) - _ROWS} more")
         return Group(*lines, table)

@@ -134,6 +134,20 @@ def test_a_terminal_shows_what_is_trained_before_and_after_the_search() -> None:
     assert "confirm: 1 of 2 trainings done" in seen
 
 
+def test_long_hyperparameters_leave_the_figures_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = io.StringIO()
+    progress = Progress(stream, live=True, course=Course(9, 1, 3))
+    progress.on_search_start(4, 0, 2)
+    progress.on_trial_start(0, {f"a_long_name_{i}": 0.123456 for i in range(9)}, 0)
+    assert progress._live is not None
+    progress._live.refresh()
+    progress.close()
+    seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert re.search(r"trial +epoch +score +best +hyperparameters", seen)
+    assert re.search(r"    0 +0/9 .*a_long_name_0=0.1235 .*…", seen)
+
+
 def test_without_a_terminal_only_lines_tell_of_it() -> None:
     stream = io.StringIO()
     progress = Progress(stream, live=False)
