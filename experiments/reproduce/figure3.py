@@ -111,8 +111,8 @@ def draw(study: Study) -> Figure:
     if not rows:
         raise UserError("--figures 3: none of its rows was trained; leave some out of --skip")
     with rc_context({**STYLE, "font.size": 9.5, "axes.titlesize": 9.5}):
-        across = min(5, len(rows))
-        down = math.ceil(len(rows) / across)
+        down = math.ceil(len(rows) / 5)
+        across = math.ceil(len(rows) / down)
         figure = Figure(figsize=(2.6 * across + 0.5, 2.55 * down + 0.9), layout="constrained", facecolor="white")
         grid = figure.subplots(down, across, squeeze=False).flatten()
         panels = []
@@ -124,15 +124,18 @@ def draw(study: Study) -> Figure:
             _draw_panel(axes, found, f"{name[:1].upper()}{name[1:]}", cka(teacher, student))
             panels.append((axes, row.recipe, found))
         for axes in grid[len(rows) :]:
-            axes.set_visible(False)
+            axes.set_axis_off()
         _share_limits(panels)
         first = panels[0][2].explained
         figure.supxlabel(f"first principal component of the teacher ({first[0]:.0%} of its variance)", fontsize=10)
-        figure.supylabel(f"second ({first[1]:.0%})", fontsize=10)
+        figure.supylabel(f"second principal component ({first[1]:.0%})", fontsize=10)
         title = f"Hidden representations of {POINTS} test windows, student and teacher: {study.heading}"
         figure.suptitle(title, fontsize=11, fontweight="bold")
         handles, labels = grid[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower right", ncols=2, frameon=False)
+        if len(grid) > len(rows):  # a free panel
+            grid[-1].legend(handles, labels, loc="center", frameon=False, fontsize=9.5)
+        else:
+            figure.legend(handles, labels, loc="outside lower right", ncols=2, frameon=False, fontsize=9.5)
     return figure
 
 

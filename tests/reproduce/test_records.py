@@ -17,6 +17,7 @@ from experiments.reproduce.kept import Record
 from experiments.reproduce.plans import plan_rows, tasks_of
 from experiments.reproduce.records import read_records, write_records
 from experiments.reproduce.rows import ROWS
+from experiments.reproduce.runner import run
 from experiments.reproduce.settings import Settings
 from experiments.reproduce.study import Study
 from kdsearch import command
@@ -114,8 +115,8 @@ def test_students_are_compared_within_seeds(study: Study) -> None:
 def test_tables_are_made_of_records_alone(study: Study, declared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = declared.parent / "records.jsonl"
     write_records(file, study.tasks, study.records)
-    assert call(declared, f"--tables shipping --records {file} --show") == 0
-    assert f"{len(study.tasks)} trainings: 0 in the cache, {len(study.tasks)} in {file}, 0 missing" in (
+    assert call(declared, f"--tables shipping --records {file}") == 0
+    assert f"{len(study.tasks)} trainings: 0 in the cache, {len(study.tasks)} in {file}, 0 to do" in (
         capsys.readouterr().out
     )
     out = declared.parent / "out"
@@ -123,6 +124,35 @@ def test_tables_are_made_of_records_alone(study: Study, declared: Path, capsys: 
     assert [row["mae_15"] for row in rows] == [str(study.figure(row, "mae_15").mean) for row in shipping.ROWS]
     assert (out / "records.jsonl").read_text() == file.read_text()
     assert {"shipping.md", "shipping.tex", "shipping.png", "shipping-tests.csv"} <= {p.name for p in out.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("drawn", "lost", "again"),
+    [
+        ((), (), set()),
+        # A figure draws from the networks of a row and of its teacher.
+        (("best-stcd",), (), {"best-teacher", "best-stcd seed 1", "best-stcd seed 2", "best-stcd seed 3"}),
+        # What is trained again needs the network of its teacher.
+        ((), ("stcd seed 1",), {"teacher", "stcd seed 1"}),
+        ((), ("none seed 1", "copy_last"), {"none seed 1", "copy_last"}),
+    ],
+)
+def test_only_networks_that_are_needed_are_trained_again(
+    drawn: tuple[str, ...], lost: tuple[str, ...], again: set[str], study: Study, tmp_path: Path
+) -> None:
+    file = tmp_path / "records.jsonl"
+    write_records(file, study.tasks, {key: record for key, record in study.records.items() if key not in lost})
+
+    class Enough(Exception):
+        """Before anything is trained."""
+
+    def say(line: str) -> None:
+        known = len(study.tasks) - len(again)
+        assert line == f"{len(study.tasks)} trainings: 0 in the cache, {known} in {file}, {len(again)} to do"
+        raise Enough
+
+    with pytest.raises(Enough):
+        run(study.plans, study.tasks, replace(study.settings, records=file), say, drawn)
 
 
 def test_what_is_not_finished_is_left_out(study: Study, declared: Path, capsys: pytest.CaptureFixture[str]) -> None:
