@@ -370,6 +370,5 @@ def failures(search: Search) -> Markup | None:
         return None
     by_reason = itertools.groupby(sorted(failed, key=lambda t: t.error or ""), key=lambda t: t.error or "not recorded")
     rows = [[reason, ", ".join(short(t.number) for t in group)] for reason, group in by_reason]
-    return join(
-        [el("h3", "Failed trials"), plain_table(["reason", "numbers of the trials"], rows, "Why trials failed")]
-    )
+    table = plain_table(["reason", "numbers of the trials"], rows, "Why trials failed")
+    return join([el("h3", "Failed trials"), el("div", table, class_="scroll", tabindex=0)])
