@@ -111,12 +111,13 @@ def _draw_panel(
 
 
 def _decades(axes: Axes, values: Sequence[float]) -> None:
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     known = [math.log10(value) for value in values if value > 0]
     axes.set_xscale("log")
     if known:
         axes.set_xlim(10 ** math.floor(min(known) - 0.05), 10 ** math.ceil(max(known) + 0.05))
+    axes.xaxis.set_major_locator(LogLocator(numticks=10))  # every decade, in a narrow panel too
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
