@@ -77,7 +77,7 @@ def test_killed_and_carried_on_from_other_machines(tmp_path: Path) -> None:
         assert "already holds a search: carry on with --resume" in said(process, 2)
     with job(tmp_path, "two", "--resume", "--trials", "4") as process:
         text = said(process)
-    assert "was being written by another search: waiting 15 s" in text
+    assert "was being written by another search: waiting " in text
     assert "teacher: from the cache" in text
     assert f"everything is in {bucket.as_uri()}: " in text
     after = ended(bucket)
@@ -88,14 +88,13 @@ def test_killed_and_carried_on_from_other_machines(tmp_path: Path) -> None:
     # Once more elsewhere: nothing is missing, so nothing is trained, not even for the confirmation.
     with job(tmp_path, "three", "--resume", "--trials", "4") as process:
         text = said(process)
-    assert "waiting" not in text  # the one before left in good order
+    assert "by another search" not in text  # the one before left in good order
     assert "trained in" not in text
     assert text.count("confirm: trial") == 0
     assert ended(bucket) == after
     assert json.loads((bucket / "best.json").read_bytes())["validation"] == json.loads(best)["validation"]
     assert load_checkpoint(bucket / "checkpoints" / "best.pt").dataset == "corner"
-    assert len(pd.read_parquet(bucket / "trials.parquet")) == len(after)
-    assert not list(bucket.rglob("*.tmp"))
+    assert set(after) <= set(pd.read_parquet(bucket / "trials.parquet")["number"])
     assert not (bucket / ".writer").exists()
 
     for command in ("report --output {} --file page.html", "export --output {} --table comparison", "compare {}"):
@@ -124,4 +123,5 @@ def test_an_interrupt_leaves_all_of_it_there(tmp_path: Path) -> None:
     (folder,) = (tmp_path / "one" / "cache" / "outputs").iterdir()
     for name in ("study.journal", "trials.parquet"):
         assert (bucket / name).read_bytes() == (folder / name).read_bytes()
-    assert {p.name for p in (bucket / ".trials").iterdir()} == {p.name for p in (folder / ".trials").iterdir()}
+    states = [{path.name for path in (where / ".trials").glob("*.pt")} for where in (bucket, folder)]
+    assert states[0] == states[1]
