@@ -10,10 +10,32 @@ from pathlib import Path
 import pytest
 
 from kdsearch import command, train, tune
+from kdsearch.job.plan import check
+from kdsearch.job.settings import JobSettings
+from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
+from kdsearch.training.network import new_network
+from kdsearch.training.reference import fingerprint
 from tests.conftest import ROOT
+from tests.faults.bad_calls import sound
 from tests.job.test_pruned_search import ENVIRONMENT
 
-LENGTHS = "--recipe best --teachers 2 --trials 2 --epochs 3 --teacher-epochs 1 --confirm 1x1 --set batch_size=100"
+LENGTHS = (
+    "--dataset corner.toml --space space.toml --recipe best --teachers 2 "
+    "--trials 2 --epochs 1 --teacher-epochs 1 --confirm 1x1 --set batch_size=100"
+)
+
+
+def keep_teachers(folder: Path, cache: Path) -> None:
+    """Two untrained ones, where the command looks for trained ones: an epoch through the roll-out takes minutes."""
+    asked = JobSettings(
+        dataset=str(folder / "corner.toml"), recipe="best", teachers=2, epochs=1, teacher_epochs=1, cache_dir=cache
+    )
+    plan = check(asked, search=False)
+    data, layout = plan.dataset, plan.layout("teacher")
+    for fit in plan.teachers:
+        weights = new_network(data, layout, fit.seed).state_dict()
+        kept = Checkpoint(layout.blocks, weights, data.name, data.fingerprint, 1, {"score": 9.0}, 1.0, layout=layout)
+        save_checkpoint(cache / f"{data.name}-teacher-{fingerprint(data, layout, fit)}.pt", kept)
 
 
 @pytest.mark.parametrize(
@@ -36,20 +58,29 @@ def test_refused(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.long
+@pytest.mark.timeout(900)
 def test_a_search_with_the_recipe_and_its_winner_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, content in sound().items():
+        (tmp_path / name).write_text(str(content))
     kept = ["--cache-dir", str(tmp_path / "cache")]
+    keep_teachers(tmp_path, tmp_path / "cache")
     out = tmp_path / "out"
     arguments = [*LENGTHS.split(), *kept, "--store", str(tmp_path / "store"), "--output", str(out)]
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "kdsearch.tune", *arguments], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
+        [sys.executable, "-m", "kdsearch.tune", *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     best = json.loads((out / "best.json").read_text())
     protocol = best["protocol"]
     assert protocol["recipe"] == "best"
     for network in ("student", "teacher"):
+        assert protocol[network]["persistence"]
         assert protocol[network]["rollout_steps"] == 9
         assert protocol[network]["optimizer"] == "adam"
     assert protocol["teachers"] == best["teacher"]["count"] == 2
@@ -57,10 +88,11 @@ def test_a_search_with_the_recipe_and_its_winner_again(tmp_path: Path, capsys: p
     assert mean["n_parameters"] == 2 * single["n_parameters"]
     assert mean["validation"]["score"]["std"] is None
     assert single["validation"]["score"]["std"] is not None
+    again_arguments = ["--dataset", "corner.toml", "--params", str(out), *kept, "--output", str(tmp_path / "again")]
     again = subprocess.run(
-        [sys.executable, "-m", "kdsearch.train", "--params", str(out), *kept, "--output", str(tmp_path / "again")],
-        cwd=ROOT,
-        env=ENVIRONMENT,
+        [sys.executable, "-m", "kdsearch.train", *again_arguments],
+        cwd=tmp_path,
+        env=environment,
         capture_output=True,
         text=True,
     )

@@ -24,7 +24,8 @@ def ray_here() -> Iterator[None]:
     configure()
     import ray
 
-    ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
+    # "local": another test process on this machine may have a Ray of its own.
+    ray.init("local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
     yield
     ray.shutdown()
     if before is None:
