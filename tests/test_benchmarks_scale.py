@@ -111,7 +111,7 @@ def test_a_table_and_the_same_as_json(capsys):
     assert json.loads(capsys.readouterr().out) == report
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_gpu_command_works_without_one(capfd):
     assert (
         command.run(

@@ -168,7 +168,7 @@ def test_nothing_to_report_is_said(tmp_path: Path) -> None:
         main(["--report", "--output", str(tmp_path)])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ours_and_random_in_tiny_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--output", str(tmp_path), "--dataset", "demo", "--teacher-epochs", "1", "--epochs", "2", "--grace", "1"]
     common += ["--methods", "ours,random", "--seeds", "0", "--budget", "30s"]

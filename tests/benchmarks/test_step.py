@@ -75,7 +75,7 @@ def test_the_naive_loss_equals_ours():
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_prints_every_figure():
     arguments = ["--n-nodes", "8", "--batch", "4", "--repeats", "1", "--trials", "2", "--trial-seconds", "0.2"]
     run = subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from kdsearch.search.study import ALONE, outcome, read_study
 from tests.faults.searches import begun, check_whole, search, to_the_end
@@ -42,6 +43,7 @@ def test_every_misfortune_in_one_search(tmp_path: Path) -> None:
     assert "Traceback" not in text
 
 
+@pytest.mark.faults
 def test_a_second_try_outlives_the_search(tmp_path: Path) -> None:
     """Killed between the two tries, the search goes on with the second, still alone."""
     output = tmp_path / "run"

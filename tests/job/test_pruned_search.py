@@ -139,7 +139,7 @@ def test_the_predetermined_student_stands_beside_it(best: dict[str, Any], search
     assert "predetermined student: seed 1: score" in searched[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_traditional_pruning_stands_beside_a_pruned_base_model(searched: tuple[Path, str], tmp_path: Path) -> None:
     """Table 8; a second run finds everything done."""

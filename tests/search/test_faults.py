@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from kdsearch.search.study import read_study
 
@@ -94,6 +95,7 @@ def check_whole(output: Path, trials: int) -> None:
     assert not (output / ".tune").exists()
 
 
+@pytest.mark.faults  # tests/faults/test_campaign.py kills twice as well, and by default
 def test_killed_twice_and_resumed(tmp_path: Path) -> None:
     output = tmp_path / "run"
     arguments = {"trials": 6, "pause": 0.2, "scheduler": "asha"}
