@@ -105,7 +105,7 @@ def _write_inputs(folder: Path, n_nodes: int, batch: int) -> list[str]:
     from kdsearch.models.stgcn import STUDENT, TEACHER
     from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
     from kdsearch.training.network import new_network
-    from kdsearch.training.reference import fingerprint
+    from kdsearch.training.reference import path_of
 
     made = simulated(n_nodes, sum(_SPLIT.values()))
     np.savetxt(folder / "speeds.csv", made.speeds.reshape(-1, n_nodes), "%.1f", ",")
@@ -119,7 +119,7 @@ def _write_inputs(folder: Path, n_nodes: int, batch: int) -> list[str]:
     for name, channels, fitted in (("teacher", TEACHER, plan.teacher), ("student", STUDENT, student)):
         weights = new_network(dataset, channels, seed=0).state_dict()
         kept = Checkpoint(channels, weights, dataset.name, dataset.fingerprint, 1, {"score": 1.0}, 1.0)
-        save_checkpoint(cache / f"{dataset.name}-{name}-{fingerprint(dataset, channels, fitted)}.pt", kept)
+        save_checkpoint(path_of(cache, dataset, name, channels, fitted), kept)
     return [
         *("--dataset", str(declaration), "--cache-dir", str(cache), "--store", str(folder / "store")),
         *("--loss", "stcd", "--gpus-per-trial", "0", "--set", f"batch_size={batch}"),

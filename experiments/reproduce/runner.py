@@ -21,7 +21,7 @@ from kdsearch.search.interrupt import StopRequest
 from kdsearch.search.resources import make_plan
 from kdsearch.search.session import Session, current_machine
 from kdsearch.training.checkpoint import Checkpoint, load_checkpoint
-from kdsearch.training.reference import fingerprint
+from kdsearch.training.reference import path_of
 from kdsearch.training.settings import FitSettings
 
 __all__ = ["run"]
@@ -175,8 +175,7 @@ class _Run:
         return (told or next(iter(self._plans.values()))).plan
 
     def _checkpoint(self, name: str, plan: Plan, fit: FitSettings) -> Checkpoint:
-        named = fingerprint(plan.dataset, plan.layout(name), fit)
-        return load_checkpoint(self._cache / f"{plan.dataset.name}-{name}-{named}.pt")
+        return load_checkpoint(path_of(self._cache, plan.dataset, name, plan.layout(name), fit))
 
     def _teachers(self, task: Task, plan: Plan) -> list[Checkpoint]:
         return [self._checkpoint("teacher", plan, fit) for fit in teachers_of(task.row, plan, self._settings)]

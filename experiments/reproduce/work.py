@@ -33,7 +33,7 @@ from kdsearch.training.evaluate import ClockForecaster, Forecaster, evaluate
 from kdsearch.training.fit import EpochReport, Trainer
 from kdsearch.training.metrics import score
 from kdsearch.training.network import layout_of, new_network
-from kdsearch.training.reference import fingerprint, fit_resumably, train_once
+from kdsearch.training.reference import fit_resumably, path_of, train_once
 
 __all__ = ["Tools", "classical", "network_of", "perform"]
 
@@ -230,7 +230,7 @@ def network_of(task: Task, dataset: Dataset, cache: Path) -> STGCN:
     weights = kept.weights_of(task.path)
     if not weights:
         name = row.kind
-        path = cache / f"{dataset.name}-{name}-{fingerprint(dataset, layout_of(name, row.recipe), task.fit)}.pt"
+        path = path_of(cache, dataset, name, layout_of(name, row.recipe), task.fit)
         return load_checkpoint(path).network(dataset)
     record = kept.read(task.path)
     layout = record.layout if record is not None else None

@@ -12,6 +12,7 @@ channel-last there on a CPU, and no slower for the teacher), and the graph produ
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -165,12 +166,12 @@ class SpatialConv(nn.Module):
         return torch.relu(_mix(self.weight, graph_taps(x, kernel), self.bias) + x)
 
 
-class LayerNorm(nn.Module):
+class LayerNorm(nn.Module, ABC):
     """LayerNorm over (node, channel) within each time step, eps 1e-6 inside the root."""
 
+    @abstractmethod
     def affine(self) -> tuple[Tensor, Tensor]:
         """Gamma and beta, ``[N, C]``."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """``[C, B, T, N] -> [C, B, T, N]``."""

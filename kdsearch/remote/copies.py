@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from kdsearch.errors import UserError
 from kdsearch.remote.place import Place
 
-__all__ = ["JOURNAL", "LOCK", "NETWORKS", "WRITER", "bring", "bring_networks", "travels", "walk"]
+__all__ = ["JOURNAL", "LOCK", "NETWORKS", "WRITER", "bring", "bring_networks", "results_of", "travels", "walk"]
 
 JOURNAL = "study.journal"
 LOCK = ".lock"
@@ -32,6 +32,11 @@ def travels(name: str) -> bool:
     """Whether a file is of the search itself: no lock, nothing half written, nothing of Ray's."""
     path = PurePosixPath(name)
     return path.parts[0] not in (LOCK, WRITER, *_OTHERS) and path.suffix not in (".tmp", ".lock")
+
+
+def results_of(names: Iterable[str]) -> list[str]:
+    """Of the files behind a URI those that lie in a search's folder here: all that travel but the cache's networks."""
+    return [name for name in names if travels(name) and PurePosixPath(name).parts[0] != NETWORKS]
 
 
 def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -61,7 +66,7 @@ def bring(place: Place, folder: Path, resume: bool) -> None:
     if JOURNAL not in theirs or mine.startswith(place.read(JOURNAL)):
         return
     _clear(folder)
-    names = [name for name in theirs if travels(name) and PurePosixPath(name).parts[0] != NETWORKS]
+    names = results_of(theirs)
     names.sort(key=lambda name: name == JOURNAL)  # last: what is brought in part is no search
     for name in names:
         _keep(folder / name, place.read(name))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from kdsearch.errors import UserError
-from kdsearch.remote.copies import NETWORKS, travels
+from kdsearch.remote.copies import results_of
 from kdsearch.remote.place import Place
 from kdsearch.remote.uri import Uri
 
@@ -35,7 +35,7 @@ def at_hand(given: Path | Uri, option: str) -> Iterator[Path]:
         if place.is_file():
             copy.write_bytes(place.read())
         else:
-            names = [n for n in place.files() if travels(n) and PurePosixPath(n).parts[0] != NETWORKS]
+            names = results_of(place.files())
             if not names:
                 raise UserError(f"{option} {given}: there is nothing")
             for name in names:

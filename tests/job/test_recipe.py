@@ -14,7 +14,7 @@ from kdsearch.job.plan import check
 from kdsearch.job.settings import JobSettings
 from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
 from kdsearch.training.network import new_network
-from kdsearch.training.reference import fingerprint
+from kdsearch.training.reference import path_of
 from tests.conftest import ROOT
 from tests.faults.bad_calls import sound
 from tests.job.test_pruned_search import ENVIRONMENT
@@ -35,7 +35,7 @@ def keep_teachers(folder: Path, cache: Path) -> None:
     for fit in plan.teachers:
         weights = new_network(data, layout, fit.seed).state_dict()
         kept = Checkpoint(layout.blocks, weights, data.name, data.fingerprint, 1, {"score": 9.0}, 1.0, layout=layout)
-        save_checkpoint(cache / f"{data.name}-teacher-{fingerprint(data, layout, fit)}.pt", kept)
+        save_checkpoint(path_of(cache, data, "teacher", layout, fit), kept)
 
 
 @pytest.mark.parametrize(
