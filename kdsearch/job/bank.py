@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kdsearch.data import Dataset, Windows
+from kdsearch.distillation import bank_file
 from kdsearch.distillation.bank import TeacherBank, bank_bytes
 from kdsearch.distillation.budget import sampling_for
 from kdsearch.distillation.ensemble import BANKS_AT_ONCE, averaged
@@ -110,6 +112,7 @@ def build(
     device: str,
     say: Callable[[str], None],
     steps: int = 1,
+    cache: Path | None = None,
 ) -> tuple[TeacherBank | None, Checkpoint | None, float]:
     """The bank, or the teacher where no bank fits; and the seconds it took. Says in one line which.
 
@@ -123,6 +126,7 @@ def build(
         device: where the teacher runs.
         say: takes a line.
         steps: of the roll-out that students are trained through.
+        cache: folder of trained networks, where the bank is kept too; None keeps it nowhere.
 
     Raises:
         UserError: the pairs that an earlier search sampled do not fit.
@@ -147,15 +151,19 @@ def build(
             f"--bank-memory: the sampled pairs that this began with take {size / 1e9:.2f} GB, which is more than there "
             "is or was allowed: allow more, or run it where there is more memory"
         )
-    days = Windows(dataset, "train", device).days
 
     def banks() -> Iterator[TeacherBank]:
+        days = Windows(dataset, "train", device).days
         for teacher in teachers:
             network = teacher.network(dataset, device)
             one = TeacherBank.build(network, days, needs, sampling)
             yield one.with_rollout(network, days, steps) if steps > 1 else one
 
-    bank = averaged(banks())
+    if cache is None:
+        bank, found = averaged(banks()), False
+    else:
+        path = bank_file.path_of(cache, dataset, teachers, needs, sampling, steps)
+        bank, found = bank_file.kept_or_made(path, lambda: averaged(banks()))
     seconds = time.perf_counter() - began
     what = "" if len(teachers) == 1 else f"mean of {len(teachers)} teachers, "
     if sampling is not None:
@@ -165,7 +173,7 @@ def build(
         what += f"sampled pairs, {100 * share:.1f}% of all at each time step (all: {whole / 1e9:.2f} GB), "
     elif needs.spatial_correlation:
         what += "all pairs, "
-    say(f"teacher bank: {what}{bank.n_bytes / 1e6:.0f} MB in {seconds:.1f} s")
+    say(f"teacher bank: {what}{bank.n_bytes / 1e6:.0f} MB {'from the cache ' if found else ''}in {seconds:.1f} s")
     return bank, None, seconds
 
 

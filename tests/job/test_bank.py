@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kdsearch.data import load
@@ -30,7 +31,10 @@ def whole(loss: str = "stcd") -> int:
 
 
 def planned(tmp_path: Path, memory: int | str, loss: str = "stcd", seed: int = 0) -> Plan:
-    return check(JobSettings(loss=loss, output=tmp_path / "run", bank_memory=memory, seed=seed), search=False)
+    settings = JobSettings(
+        loss=loss, output=tmp_path / "run", cache_dir=tmp_path / "cache", bank_memory=memory, seed=seed
+    )
+    return check(settings, search=False)
 
 
 def untrained() -> Checkpoint:
@@ -82,6 +86,16 @@ def test_one_line_says_what_trials_are_told(tmp_path, share, says):
     before = [p.detach().clone() for p in trainer.model.parameters()]
     trainer.rehearse()
     assert any((a != b).any() for a, b in zip(before, trainer.model.parameters(), strict=True))
+
+
+def test_a_search_that_is_carried_on_reads_its_bank(tmp_path):
+    plan, lines = planned(tmp_path, "auto"), []
+    made, _, _ = build_bank(plan, [untrained()], "auto", lines.append)
+    read, _, _ = build_bank(plan, [untrained()], "auto", lines.append)
+    assert [" from the cache in " in line for line in lines] == [False, True]
+    assert made is not None
+    assert read is not None
+    np.testing.assert_array_equal(read.prediction, made.prediction)
 
 
 def test_a_resumed_search_keeps_its_pairs_whatever_memory_is_free(tmp_path):
