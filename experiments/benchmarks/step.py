@@ -31,7 +31,12 @@ TARGETS = (
     Target("none_over_plain", 0.6, False, "step without KD / the same in a plain Conv2d STGCN"),
     Target("search_overhead", 0.05, False, "share of a search's wall time outside steps and validation"),
     Target("help_seconds", 0.5, False, "python -m kdsearch.tune --help"),
-    Target("first_step_seconds", 8.0, False, "from the start of kdsearch.tune to a trial's first step, teacher and bank cached"),
+    Target(
+        "first_step_seconds",
+        8.0,
+        False,
+        "from the start of kdsearch.tune to a trial's first step, teacher and bank cached",
+    ),
 )
 PARTS = {
     "steps": ("stcd_over_none", "naive_over_stcd", "none_over_plain"),
