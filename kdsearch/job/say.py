@@ -77,19 +77,19 @@ class Told(Work):
     def __init__(self, say: Say, label: str, epochs: int) -> None:
         super().__init__(say, f"{label}: epoch 1 of {epochs}")
         self._say, self._label, self._epochs = say, label, epochs
-        self._since, self._best = 0.0, math.inf
+        self._since = 0.0
 
     def __call__(self, report: EpochReport) -> None:
         """Take note of an epoch."""
         self._since += report.seconds
-        self._best = min(self._best, report.score)
         left = report.seconds * (self._epochs - report.epoch)
+        best = f", best {report.best_score:.3f}" if math.isfinite(report.best_score) else ""
         if report.epoch < self._epochs:
-            self.now(f"{self._label}: epoch {report.epoch + 1} of {self._epochs}, best {self._best:.3f} mph", left)
+            self.now(f"{self._label}: epoch {report.epoch + 1} of {self._epochs}{best and best + ' mph'}", left)
         if self._since >= 30.0 or report.epoch == 1:
             self._say(
-                f"{self._label}: epoch {report.epoch} of {self._epochs}, validation {report.score:.3f}, "
-                f"best {self._best:.3f}, about {_span(left)} left"
+                f"{self._label}: epoch {report.epoch} of {self._epochs}, validation {report.score:.3f}{best}, "
+                f"about {_span(left)} left"
             )
             self._since = 0.0
 

@@ -221,6 +221,7 @@ class Trainer:
         if value < self.best_score and (self.pruning is None or self.pruning.settled):
             self.best = report
             self.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        report.best_score = self.best_score
         return report
 
     def _train(self, number: int) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ class EpochReport:
         seconds: wall time of training and validation.
         histograms: of the pruning stages done in this epoch, by name: minibatches done at each and what
             :class:`kdsearch.pruning.importance.Statistics` holds, as plain values.
+        best_score: lowest score so far, also of epochs before the training was carried on; infinite before one counts.
     """
 
     epoch: int
@@ -33,6 +35,7 @@ class EpochReport:
     learning_rate: float
     seconds: float
     histograms: Histograms = field(default_factory=dict)
+    best_score: float = math.inf
 
 
 @dataclass

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+import math
 
 from kdsearch.job.say import Speaker, Told, Trainings
+from kdsearch.training.report import EpochReport
 
 
-def epoch(number: int, score: float, seconds: float) -> Any:
-    return SimpleNamespace(epoch=number, score=score, seconds=seconds)
+def epoch(number: int, score: float, seconds: float, best: float) -> EpochReport:
+    return EpochReport(number, score, {}, {}, 1e-3, seconds, best_score=best)
 
 
 def test_lines_come_at_most_twice_a_minute_and_work_every_epoch() -> None:
     lines: list[str] = []
     work: list[tuple[str | None, float | None]] = []
     with Told(Speaker(lines.append, lambda text, left_s=None: work.append((text, left_s))), "teacher", 4) as told:
-        for number, score in enumerate((4.0, 3.0, 3.5, 3.6), start=1):
-            told(epoch(number, score, 16.0))
+        for number, (score, best) in enumerate(((4.0, 4.0), (3.0, 3.0), (3.5, 3.0), (3.6, 3.0)), start=1):
+            told(epoch(number, score, 16.0, best))
     assert [line.split(",")[0] for line in lines] == ["teacher: epoch 1 of 4", "teacher: epoch 3 of 4"]
     assert work == [
         ("teacher: epoch 1 of 4", None),
@@ -31,8 +31,16 @@ def test_lines_come_at_most_twice_a_minute_and_work_every_epoch() -> None:
 def test_a_plain_function_gets_the_lines_alone() -> None:
     lines: list[str] = []
     with Told(lines.append, "teacher", 2) as told:
-        told(epoch(1, 4.0, 100.0))
+        told(epoch(1, 4.0, 100.0, 4.0))
     assert lines == ["teacher: epoch 1 of 2, validation 4.000, best 4.000, about 2 min left"]
+
+
+def test_no_best_is_told_before_an_epoch_counts() -> None:
+    """As of a network that is still being pruned."""
+    lines: list[str] = []
+    with Told(lines.append, "student", 2) as told:
+        told(epoch(1, 4.0, 100.0, math.inf))
+    assert lines == ["student: epoch 1 of 2, validation 4.000, about 2 min left"]
 
 
 def test_trainings_are_counted() -> None:

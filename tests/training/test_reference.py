@@ -28,10 +28,12 @@ class Count:
 
     def __init__(self, interrupt: int = 0) -> None:
         self.epochs: list[int] = []
+        self.best: list[float] = []
         self.interrupt = interrupt
 
     def __call__(self, report: EpochReport) -> None:
         self.epochs.append(report.epoch)
+        self.best.append(report.best_score)
         if report.epoch == self.interrupt:
             raise KeyboardInterrupt
 
@@ -90,8 +92,10 @@ def test_interrupted_and_carried_on(tmp_path, monkeypatch):
     rest = Count()
     carried, cached = train(tmp_path / "a", rest)
     assert (rest.epochs, cached) == ([4, 5], False)
-    whole, _ = train(tmp_path / "b", Count())
+    never_stopped = Count()
+    whole, _ = train(tmp_path / "b", never_stopped)
     assert same(carried, whole)
+    assert rest.best == never_stopped.best[3:]  # the epochs before count
     assert files(tmp_path / "a") == [".pt"]
 
 
