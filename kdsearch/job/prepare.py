@@ -141,7 +141,7 @@ def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoin
     label = f"{name} without KD, seed {settings.seed}"
     if name == "teacher":
         label = name if plan.n_teachers == 1 else f"teacher, seed {settings.seed}"
-    with Told(say, label, settings.epochs) as told:
+    with Told(say, label, settings) as told:
         checkpoint, cached = train_once(
             plan.dataset,
             name,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from kdsearch.training.fit import EpochReport
+from kdsearch.training.report import EpochReport
+from kdsearch.training.settings import FitSettings
 
 __all__ = ["Say", "Speaker", "Told", "Trainings", "Work"]
 
@@ -71,24 +72,26 @@ class Told(Work):
     Args:
         say: takes a line at a time.
         label: of the training.
-        epochs: its length.
+        settings: of the training.
     """
 
-    def __init__(self, say: Say, label: str, epochs: int) -> None:
-        super().__init__(say, f"{label}: epoch 1 of {epochs}")
-        self._say, self._label, self._epochs = say, label, epochs
+    def __init__(self, say: Say, label: str, settings: FitSettings) -> None:
+        super().__init__(say, f"{label}: epoch 1 of {settings.epochs}")
+        self._say, self._label, self._settings = say, label, settings
         self._since = 0.0
 
     def __call__(self, report: EpochReport) -> None:
         """Take note of an epoch."""
         self._since += report.seconds
-        left = report.seconds * (self._epochs - report.epoch)
+        epochs, effort = self._settings.epochs, self._settings.effort
+        ahead = sum(effort(epoch) for epoch in range(report.epoch + 1, epochs + 1))
+        left = report.seconds * ahead / effort(report.epoch)
         best = f", best {report.best_score:.3f}" if math.isfinite(report.best_score) else ""
-        if report.epoch < self._epochs:
-            self.now(f"{self._label}: epoch {report.epoch + 1} of {self._epochs}{best and best + ' mph'}", left)
+        if report.epoch < epochs:
+            self.now(f"{self._label}: epoch {report.epoch + 1} of {epochs}{best and best + ' mph'}", left)
         if self._since >= 30.0 or report.epoch == 1:
             self._say(
-                f"{self._label}: epoch {report.epoch} of {self._epochs}, validation {report.score:.3f}{best}, "
+                f"{self._label}: epoch {report.epoch} of {epochs}, validation {report.score:.3f}{best}, "
                 f"about {_span(left)} left"
             )
             self._since = 0.0

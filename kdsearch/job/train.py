@@ -222,7 +222,7 @@ def _distil(
     label = f"{what} {plan.space.loss}, seed {seed}"
     trainer = objective.trainer(params, plan.device, seed)
     try:
-        result = fit(trainer, on_epoch=Told(say, label, plan.student.epochs))
+        result = fit(trainer, on_epoch=Told(say, label, plan.student))
     except FloatingPointError as error:
         raise UserError(f"{label}: {error}; lower the learning rate") from None
     seconds = sum(r.seconds for r in result.history)

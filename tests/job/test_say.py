@@ -6,6 +6,7 @@ import math
 
 from kdsearch.job.say import Speaker, Told, Trainings
 from kdsearch.training.report import EpochReport
+from kdsearch.training.settings import FitSettings
 
 
 def epoch(number: int, score: float, seconds: float, best: float) -> EpochReport:
@@ -15,7 +16,9 @@ def epoch(number: int, score: float, seconds: float, best: float) -> EpochReport
 def test_lines_come_at_most_twice_a_minute_and_work_every_epoch() -> None:
     lines: list[str] = []
     work: list[tuple[str | None, float | None]] = []
-    with Told(Speaker(lines.append, lambda text, left_s=None: work.append((text, left_s))), "teacher", 4) as told:
+    with Told(
+        Speaker(lines.append, lambda text, left_s=None: work.append((text, left_s))), "teacher", FitSettings(epochs=4)
+    ) as told:
         for number, (score, best) in enumerate(((4.0, 4.0), (3.0, 3.0), (3.5, 3.0), (3.6, 3.0)), start=1):
             told(epoch(number, score, 16.0, best))
     assert [line.split(",")[0] for line in lines] == ["teacher: epoch 1 of 4", "teacher: epoch 3 of 4"]
@@ -30,15 +33,27 @@ def test_lines_come_at_most_twice_a_minute_and_work_every_epoch() -> None:
 
 def test_a_plain_function_gets_the_lines_alone() -> None:
     lines: list[str] = []
-    with Told(lines.append, "teacher", 2) as told:
+    with Told(lines.append, "teacher", FitSettings(epochs=2)) as told:
         told(epoch(1, 4.0, 100.0, 4.0))
     assert lines == ["teacher: epoch 1 of 2, validation 4.000, best 4.000, about 2 min left"]
+
+
+def test_time_left_knows_that_epochs_through_the_roll_out_cost_more() -> None:
+    """Of a teacher: two of 20 seconds behind it, one like them and two of 220 before it."""
+    lines: list[str] = []
+    staged = FitSettings(epochs=5, run_length=10, rollout_steps=9, rollout_start=3)
+    with Told(lines.append, "teacher", staged) as told:
+        told(epoch(1, 4.0, 20.0, 4.0))
+        told(epoch(2, 3.0, 20.0, 3.0))
+        told(epoch(3, 3.0, 20.0, 3.0))
+        told(epoch(4, 3.0, 220.0, 3.0))
+    assert [line.rsplit(", ", 1)[1] for line in lines] == ["about 8 min left", "about 7 min left", "about 4 min left"]
 
 
 def test_no_best_is_told_before_an_epoch_counts() -> None:
     """As of a network that is still being pruned."""
     lines: list[str] = []
-    with Told(lines.append, "student", 2) as told:
+    with Told(lines.append, "student", FitSettings(epochs=2)) as told:
         told(epoch(1, 4.0, 100.0, math.inf))
     assert lines == ["student: epoch 1 of 2, validation 4.000, about 2 min left"]
 
