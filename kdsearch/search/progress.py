@@ -158,7 +158,8 @@ class Progress(Listener):
         news = ""
         if self._best is None or best_score < self._best[0]:
             self._best, self._best_figures = (best_score, number), figures(best_validation)
-            news = ", the best so far"
+            if all(best_score < score for score, _, _ in self._under_way(self._running)):
+                news = ", the best so far"
         self._line(f"trial {number} {verb} {after}: score {best_score:.4g}{news}")
 
     def on_message(self, text: str) -> None:
@@ -233,14 +234,19 @@ class Progress(Listener):
             return ""
         return f", about {span(max(0.0, work.left - (time.monotonic() - work.told)))} left"
 
-    def _best_seen(self, running: Mapping[int, _Running]) -> str:
-        """The best score of all trials, those under way too, and its figures."""
-        found = [] if self._best is None else [(*self._best, self._best_figures)]
-        found += [
+    @staticmethod
+    def _under_way(running: Mapping[int, _Running]) -> list[tuple[float, int, str]]:
+        """Best score, number and figures of the trials that have a score already."""
+        return [
             (trial.report.best_score, number, figures(trial.report.best_validation))
             for number, trial in running.items()
             if trial.report is not None and math.isfinite(trial.report.best_score)
         ]
+
+    def _best_seen(self, running: Mapping[int, _Running]) -> str:
+        """The best score of all trials, those under way too, and its figures."""
+        found = [] if self._best is None else [(*self._best, self._best_figures)]
+        found += self._under_way(running)
         if not found:
             return "no score yet"
         score, number, shown = min(found)

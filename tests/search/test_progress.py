@@ -58,6 +58,18 @@ def test_a_terminal_has_the_lines_too_and_a_table() -> None:
     assert "hyperparameters" in text
 
 
+def test_best_so_far_is_better_than_what_is_under_way() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream)
+    for number in range(2):
+        progress.on_trial_start(number, {}, 0)
+    progress.on_epoch(0, {}, Report(5, 3.1, best_score=3.1))
+    progress.on_trial_end(1, "PRUNED", {}, 3.2, {}, Report(5))
+    assert stream.getvalue().splitlines()[-1].endswith("trial 1 stopped after 5 epochs: score 3.2")
+    progress.on_trial_end(0, "COMPLETE", {}, 3.0, {}, Report(9))
+    assert stream.getvalue().splitlines()[-1].endswith("trial 0 finished after 9 epochs: score 3, the best so far")
+
+
 def test_spans() -> None:
     assert [span(s) for s in (0.4, 59, 61, 3600 * 2 + 300)] == ["0 s", "59 s", "1 min 1 s", "2 h 5 min"]
 
