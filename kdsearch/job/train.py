@@ -16,7 +16,7 @@ from kdsearch.command import Clock
 from kdsearch.data import Dataset
 from kdsearch.data.catalog import KNOWN
 from kdsearch.data.site import Site
-from kdsearch.distillation.objective import DistillationObjective
+from kdsearch.distillation.objective import TRAINING_PARAMS, DistillationObjective
 from kdsearch.errors import UserError
 from kdsearch.job.bank import recorded_sampling
 from kdsearch.job.plan import Plan, check
@@ -89,8 +89,8 @@ def run_training(settings: TrainSettings) -> int:
     if settings.model == "student" and (plan.space.loss != "none" or plan.pruning is not None):
         checkpoints = _distilled(plan, _params(settings, document, plan), document, seeds, say)
     else:
-        how = plan.teacher if settings.model == "teacher" else plan.student
-        how = replace(how, epochs=settings.epochs or how.epochs)
+        how = plan.student if settings.model == "student" else plan.teacher
+        how = replace(how, **_of_training(settings, document))
         checkpoints = [trained(plan, settings.model, replace(how, seed=seed), say) for seed in seeds]
     runs = [
         _run(checkpoint, plan.dataset, plan.device, seed, settings.test)
@@ -151,13 +151,15 @@ def _check_data(settings: TrainSettings, document: Mapping[str, Any], dataset: D
 
 def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSettings:
     """The search this training would belong to: it says how teacher and student are trained."""
+    student = settings.model == "student"
     if document is None:
         return JobSettings(
             dataset=settings.dataset or "demo",
             loss=settings.loss or "none",
             fixed=settings.fixed,
             data_dir=settings.data_dir,
-            epochs=settings.epochs,
+            epochs=settings.epochs if student else None,
+            teacher_epochs=None if student else settings.epochs,
             recipe=settings.recipe or PAPER,
             cache_dir=settings.cache_dir,
         )
@@ -167,9 +169,9 @@ def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSett
         loss=document["loss"],
         **_pruning(document),
         data_dir=settings.data_dir,
-        epochs=settings.epochs or protocol["student"]["epochs"],
+        epochs=(settings.epochs if student else None) or protocol["student"]["epochs"],
         seed=protocol["teacher"]["seed"],
-        teacher_epochs=protocol["teacher"]["epochs"],
+        teacher_epochs=(None if student else settings.epochs) or protocol["teacher"]["epochs"],
         teacher_run_length=protocol["teacher"]["run_length"],
         teachers=protocol.get("teachers", 1),
         recipe=protocol.get("recipe", PAPER),
@@ -193,6 +195,12 @@ def _seeds(settings: TrainSettings, document: Mapping[str, Any] | None) -> list[
         return [int(seed) for seed in document["seeds"]]
     first = settings.seed if document is None else int(document["seeds"][0])
     return [first + k for k in range(settings.seeds or 1)]
+
+
+def _of_training(settings: TrainSettings, document: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Batch size and rate, from the file of a student or as far as ``--set`` gives them."""
+    given = settings.fixed if document is None or settings.model != "student" else document["params"]
+    return {name: value for name, value in given.items() if name in TRAINING_PARAMS}
 
 
 def _params(settings: TrainSettings, document: Mapping[str, Any] | None, plan: Plan) -> dict[str, Any]:
