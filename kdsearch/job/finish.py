@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +12,8 @@ from kdsearch import fingerprint
 from kdsearch.data import Dataset
 from kdsearch.data.site import Site
 from kdsearch.job.plan import Plan
-from kdsearch.job.prepare import Prepared, mean_of, trained
-from kdsearch.job.rivals import Rival, train_rival
+from kdsearch.job.prepare import Prepared, mean_of
+from kdsearch.job.rivals import Rival, train_control, train_rival, train_students
 from kdsearch.job.say import Say, Trainings
 from kdsearch.models.layout import Layout
 from kdsearch.pruning.objective import planned, settings_of
@@ -46,10 +45,15 @@ def finish(prepared: Prepared, search: SearchResult, say: Say, command: str, sto
     checkpoints = [checkpoint_of(plan, run, plan.start) for run in winner.runs]
     rival = train_rival(prepared, winner, say, store_dir)
     save_checkpoint(plan.search.output / "checkpoints" / "best.pt", checkpoints[best_seed(winner)])
-    rows = baselines(prepared, rival)
+    control = train_control(prepared, winner, say)
+    if not control:
+        train_students(prepared, say)
+    rows = baselines(prepared, rival, control)
     document = document_of(prepared, search, confirmed, checkpoints, rows, command)
     if rival is not None:
         document["search"]["seconds"][rival.name] = sum(run.seconds for run in rival.confirmed.runs)
+    if control:
+        document["search"]["seconds"]["student_control"] = sum(c.seconds for c in control)
     write_best(plan.search.output / NAME, document)
     if store.update(Result.read(document, NAME), store_dir):
         say(f"store: the best so far for {plan.dataset.name}, kept in {store.path_of(plan.dataset.name, store_dir)}")
@@ -57,7 +61,7 @@ def finish(prepared: Prepared, search: SearchResult, say: Say, command: str, sto
 
 
 def confirm_best(prepared: Prepared, candidates: list[Ranked], say: Say) -> list[Confirmed]:
-    """Train candidates, and the student without KD, at full length with every seed; lowest mean score first."""
+    """Train candidates at full length with every seed; lowest mean score first."""
     plan, seeds = prepared.plan, prepared.plan.seeds
     if candidates:
         say(f"confirm: {len(candidates)} x {len(seeds)} trainings of {plan.student.epochs} epochs")
@@ -69,9 +73,6 @@ def confirm_best(prepared: Prepared, candidates: list[Ranked], say: Say) -> list
             trainings.one_ended()
 
         confirmed = confirm(prepared.objective, candidates, seeds, plan.search, tell)
-    for seed in seeds[1:]:
-        prepared.students[seed] = trained(plan, "student", replace(plan.student, seed=seed), say)
-    prepared.seconds["student_none"] = sum(c.seconds for c in prepared.students.values())
     return confirmed
 
 
@@ -196,7 +197,7 @@ def _widths(checkpoint: Checkpoint) -> dict[str, Any]:
     return {"blocks": layout.blocks, "head": layout.head}
 
 
-def baselines(prepared: Prepared, rival: Rival | None) -> dict[str, Any]:
+def baselines(prepared: Prepared, rival: Rival | None = None, control: Sequence[Checkpoint] = ()) -> dict[str, Any]:
     """Figures of what stands beside the winner, on validation and test days."""
     dataset, device = prepared.plan.dataset, prepared.plan.device
     rows: dict[str, Any] = {}
@@ -209,6 +210,8 @@ def baselines(prepared: Prepared, rival: Rival | None) -> dict[str, Any]:
     if prepared.start is not None and prepared.plan.start != "teacher":
         rows[prepared.plan.start] = _measured([prepared.start], dataset, device)
     rows["student_none"] = _measured(list(prepared.students.values()), dataset, device)
+    if control:
+        rows["student_control"] = _measured(control, dataset, device)
     if rival is not None:
         runs = [checkpoint_of(prepared.plan, run, rival.start) for run in rival.confirmed.runs]
         told = {"params": dict(rival.confirmed.params), "params_from": rival.source}
@@ -216,7 +219,7 @@ def baselines(prepared: Prepared, rival: Rival | None) -> dict[str, Any]:
     return rows
 
 
-def _measured(checkpoints: list[Checkpoint], dataset: Dataset, device: str) -> dict[str, Any]:
+def _measured(checkpoints: Sequence[Checkpoint], dataset: Dataset, device: str) -> dict[str, Any]:
     return {
         "n_parameters": round(statistics.fmean(c.network(dataset).n_parameters() for c in checkpoints)),
         "validation": _spread(c.validation for c in checkpoints),

@@ -9,6 +9,7 @@ from typing import Any
 from kdsearch.errors import UserError
 from kdsearch.job.finish import baselines, best_seed, checkpoint_of, confirm_best, document_of
 from kdsearch.job.prepare import Prepared
+from kdsearch.job.rivals import train_students
 from kdsearch.job.say import Say
 from kdsearch.pruning.objective import PERCENT
 from kdsearch.results import store
@@ -46,7 +47,8 @@ def finish_front(prepared: Prepared, search: SearchResult, say: Say, command: st
     whole = [c for c in confirmed if not math.isnan(c.mean)]
     if not whole:
         raise UserError("no point of the front could be confirmed: its trainings failed; a lower learning rate helps")
-    rows = baselines(prepared, None)
+    train_students(prepared, say)
+    rows = baselines(prepared)
     points: list[tuple[dict[str, Any], Checkpoint]] = []
     for one in whole:
         checkpoints = [checkpoint_of(plan, run, plan.start) for run in one.runs]

@@ -1,5 +1,7 @@
-"""What a pruned network must beat: the rows of Tables 7 and 8 beside it, trained as it was over the same seeds.
+"""What a winner must beat, trained as it was over the same seeds.
 
+A distilled student: the same student without KD, of its batch size and rate, so that what differs is the loss alone.
+A pruned network: the rows of Tables 7 and 8 beside it.
 Table 7 (97% of the teacher) has the predetermined student, which learns from the same teacher by the same loss and
 was small from the start. Table 8 (of the base model) has traditional pruning: the same stages, with importance and
 training by the task loss alone (Molchanov et al. 2019).
@@ -16,15 +18,16 @@ from typing import Any
 from kdsearch.distillation.losses import hyperparameters
 from kdsearch.distillation.objective import TRAINING_PARAMS, DistillationObjective
 from kdsearch.job.plan import Plan
-from kdsearch.job.prepare import Prepared
+from kdsearch.job.prepare import Prepared, trained
 from kdsearch.job.say import Say, Trainings
 from kdsearch.pruning.objective import PARAMS, PruningObjective
 from kdsearch.results import store
 from kdsearch.search import space as spaces
 from kdsearch.search.confirm import Confirmed, SeedRun, confirm
 from kdsearch.search.record import Ranked
+from kdsearch.training.checkpoint import Checkpoint
 
-__all__ = ["Rival", "train_rival"]
+__all__ = ["Rival", "train_control", "train_rival", "train_students"]
 
 _TASK = "none"
 _TITLES = {"student_kd": "predetermined student", "traditional": "traditional pruning"}
@@ -45,6 +48,28 @@ class Rival:
     source: str
     confirmed: Confirmed
     start: str
+
+
+def train_control(prepared: Prepared, winner: Confirmed, say: Say) -> list[Checkpoint]:
+    """Students without KD of the winner's batch size and rate, one a seed, from the cache or trained now.
+
+    There are none where the network was pruned, where there was no KD, and where this batch size and rate are those of
+    :func:`train_students`.
+    """
+    plan = prepared.plan
+    alike = replace(plan.student, **{name: winner.params[name] for name in TRAINING_PARAMS})
+    if plan.pruning is not None or plan.space.loss == _TASK or alike == plan.student:
+        return []
+    say(f"control: the winner's student without KD, batch size {alike.batch_size}, rate {alike.learning_rate:.3g}")
+    return [trained(plan, "student", replace(alike, seed=seed), say) for seed in plan.seeds]
+
+
+def train_students(prepared: Prepared, say: Say) -> None:
+    """The students without KD of the usual batch size and rate that are not trained yet, one a seed."""
+    plan, students = prepared.plan, prepared.students
+    for seed in plan.seeds[1:]:
+        students[seed] = trained(plan, "student", replace(plan.student, seed=seed), say)
+    prepared.seconds["student_none"] = sum(c.seconds for c in students.values())
 
 
 def train_rival(prepared: Prepared, winner: Confirmed, say: Say, store_dir: Any) -> Rival | None:

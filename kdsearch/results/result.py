@@ -12,7 +12,17 @@ from kdsearch.errors import UserError
 __all__ = ["BASELINES", "SCHEMA", "Figure", "Result"]
 
 SCHEMA = 1
-BASELINES = ("copy_last", "ridge_ar", "teacher", "teachers_mean", "base", "student_none", "student_kd", "traditional")
+BASELINES = (
+    "copy_last",
+    "ridge_ar",
+    "teacher",
+    "teachers_mean",
+    "base",
+    "student_none",
+    "student_control",
+    "student_kd",
+    "traditional",
+)
 # Of "search": what the store keeps.
 _KEPT = ("trials", "epochs", "recipe", "warm_start")
 

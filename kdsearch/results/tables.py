@@ -33,8 +33,9 @@ _BASELINES = {
     "base": "Base model",
     "student_none": "Student without KD",
 }
-# Of one result: what it must beat (Tables 7 and 8).
+# Of one result: what it must beat, a pruned one the rows of Tables 7 and 8.
 _RIVALS = {
+    "student_control": Label("Without KD, else as student ", "Without KD, else as student "),
     "student_kd": Label("Predetermined student ", "Predetermined student "),
     "traditional": Label("Traditional pruning", "Traditional pruning"),
 }
@@ -97,7 +98,7 @@ def comparison(results: Iterable[Result]) -> list[Table]:
     """Errors on the test days of the reference rows and of each student, one table a dataset.
 
     Rows: copy-last, ridge AR(12), teacher, base model, student without KD (each where a search measured it), then
-    every result, a pruned one after what it must beat.
+    every result after what it must beat.
     Columns: parameters, then MAPE (%), MAE and RMSE (mph) at each horizon, mean and deviation over the seeds.
     """
     tables = []
@@ -116,7 +117,7 @@ def comparison(results: Iterable[Result]) -> list[Table]:
             pruned = "" if result.prune is None else f", {result.prune:g}% pruned"
             for name, rival in _RIVALS.items():
                 if name in result.baselines:
-                    model = rival + (_model(result, suffix) if name == "student_kd" else pruned)
+                    model = rival + (pruned if name == "traditional" else _model(result, suffix))
                     rows.append({"models": model, "parameters": result.sizes.get(name), **result.baselines[name]})
             student = Label("Student ", "Student ") + _model(result, suffix + pruned)
             rows.append({"models": student, "parameters": result.n_parameters, **result.test})

@@ -91,6 +91,7 @@ def row(name: str, mean: float, std: float | None, winner: bool = False, size: i
 def test_a_difference_is_called_one_only_if_seeds_differ_by_less(winner, other, said):
     rows = [row("student without KD", *other), row("winner", *winner, winner=True)]
     assert said in str(words.compared(rows, "student_none"))
+    assert words.compared(rows, "student_control") is None
     assert words.compared(rows, "teacher") is None
 
 

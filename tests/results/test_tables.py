@@ -25,7 +25,7 @@ from kdsearch.results.formats import (
     scientific,
     whole,
 )
-from kdsearch.results.result import Figure
+from kdsearch.results.result import Figure, Result
 
 PAPER_FILE = Path(__file__).resolve().parents[3] / "shared" / "paper_tables.toml"
 # The heading line of Table 2 and of Table 3 as printed.
@@ -99,6 +99,16 @@ def test_the_published_values_are_those_of_the_source():
             assert paper.hyperparameters(dataset, loss, None) == values
         for ratio, values in source["table3"][dataset].items():
             assert paper.hyperparameters(dataset, "stcd", float(ratio)) == values
+
+
+def test_comparison_has_the_control_before_what_it_is_the_control_of(make_document):
+    document = make_document()
+    document["baselines"]["student_control"] = {"n_parameters": 10144, "test": {"mae_15": 2.2}}
+    (table,) = tables.comparison([Result.read(document, "test")])
+    lines = grid(render([table], "md"))
+    assert [line[0] for line in lines[-2:]] == ["Without KD, else as student L_STCD", "Student L_STCD"]
+    assert lines[-2][1] == "10144"
+    assert "2.200" in lines[-2]
 
 
 def test_comparison_puts_the_references_first(make_result):

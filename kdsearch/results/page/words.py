@@ -38,6 +38,10 @@ def status(search: Search) -> str:
     return "not finished: what is shown is what there is so far, and the test days have not been looked at"
 
 
+# Baselines that the summary has a sentence about, in its order.
+_BESIDE = ("student_none", "student_control", "student_kd", "traditional", "teacher")
+
+
 def sentences(search: Search) -> list[str]:
     """The summary: what ran, what won, how it stands beside the rest, what to keep in mind."""
     out = [_ran(search)]
@@ -63,7 +67,7 @@ def sentences(search: Search) -> list[str]:
     )
     if any(t.known for t in search.trials if t.number == search.winner):
         out.append("Its hyperparameters were known before the search: no suggestion of the sampler did better.")
-    out += [text for name in ("student_none", "student_kd", "traditional", "teacher") if (text := compared(rows, name))]
+    out += [text for name in _BESIDE if (text := compared(rows, name))]
     simple = [r for r in rows if r.name in ("copy last", "ridge AR(12)")]
     if simple:
         rival = min(simple, key=lambda r: _mean(r))
@@ -240,6 +244,7 @@ def _record(best: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, object]]
         "trials": "trials, added up",
         "confirm": "confirmation",
         "student_none": "students without KD",
+        "student_control": "students without KD, of the winner's batch size and rate",
         "student_kd": "predetermined students",
         "traditional": "traditional pruning",
     }
