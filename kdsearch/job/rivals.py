@@ -26,6 +26,7 @@ from kdsearch.search import space as spaces
 from kdsearch.search.confirm import Confirmed, SeedRun, confirm
 from kdsearch.search.record import Ranked
 from kdsearch.training.checkpoint import Checkpoint
+from kdsearch.training.recipe import PAPER
 
 __all__ = ["Rival", "train_control", "train_rival", "train_students"]
 
@@ -117,7 +118,10 @@ def _of_student(plan: Plan, winner: Confirmed, store_dir: Any) -> tuple[dict[str
     stored = [
         r
         for r in store.read(plan.dataset.name, store_dir)
-        if r.loss == loss and r.prune is None and r.fingerprint.get("data") == plan.dataset.fingerprint
+        if r.loss == loss
+        and r.prune is None
+        and r.fingerprint.get("data") == plan.dataset.fingerprint
+        and r.search.get("recipe", PAPER) == plan.recipe
     ]
     if stored:
         best = min(stored, key=lambda r: r.score)

@@ -128,6 +128,13 @@ def test_comparison_puts_the_references_first(make_result):
     assert lines[6][5] == "2.100 ± 0.010"
 
 
+def test_results_of_other_recipes_are_told_apart(make_result):
+    """By the recipe's name, which says more than the protocol's fingerprint."""
+    best = make_result(2.5, search={"recipe": "best"}, fingerprint={"code": "c", "data": "d0", "protocol": "feedbeef"})
+    lines = grid(render(tables.table2([make_result(), best]), "md"))
+    assert [line[0] for line in lines[2:]] == ["L_STCD (recipe best)", "L_STCD (recipe paper)"]
+
+
 def test_results_of_other_protocols_are_told_apart(make_result):
     other = {"code": "c", "data": "d0", "protocol": "feedbeefcafe"}
     lines = grid(render(tables.table2([make_result(2.5), make_result(2.4, fingerprint=other)]), "md"))

@@ -17,7 +17,7 @@ BASELINES = {
     "teachers_mean": "mean of the teachers",
     "base": "base model",
     "student_none": "student without KD",
-    "student_control": "student without KD of the same batch size and rate",
+    "student_control": "student without KD, else alike",
     "student_kd": "predetermined student with KD",
     "traditional": "traditional pruning",
 }

@@ -240,11 +240,11 @@ def _record(best: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, object]]
         "teacher": "teacher",
         "base": "base model",
         "bank": "teacher bank",
-        "search": "search",
+        "search": "search, in the last run",
         "trials": "trials, added up",
         "confirm": "confirmation",
         "student_none": "students without KD",
-        "student_control": "students without KD, of the winner's batch size and rate",
+        "student_control": "without KD, else alike",
         "student_kd": "predetermined students",
         "traditional": "traditional pruning",
     }
