@@ -41,6 +41,7 @@ EXPERIMENTS = (
     "experiments.benchmarks.endurance",
     "experiments.benchmarks.step",
     "experiments.benchmarks.forward",
+    "experiments.benchmarks.recipes",
     "experiments.benchmarks.scale",
     "experiments.benchmarks.gpu",
     "experiments.benchmarks.search",
