@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdsearch import command
 
+if TYPE_CHECKING:
+    from kdsearch.training.fit import Trainer
+
 __all__ = ["main", "measure", "parser"]
 
-_RECIPES = ("paper", "best")
 # Consecutive windows that a teacher is trained on together where it looks one step ahead, as on real readings.
 _RUN = 10
 
@@ -48,55 +50,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measure(n_nodes: int, batch: int, repeats: int) -> list[dict[str, Any]]:
     """A row for each: what is trained, milliseconds an update, and how many of the paper's student without KD it is."""
     from experiments.benchmarks.timing import medians
-    from experiments.benchmarks.workload import Workload
 
-    sides = _sides(Workload(n_nodes, batch))
-    seconds = medians(sides, repeats)
+    seconds = medians({name: _update_of(trainer) for name, trainer in _trainers(n_nodes, batch)}, repeats)
     unit = seconds["student, paper, no KD"]
     return [{"update": name, "ms": 1e3 * s, "times": s / unit} for name, s in seconds.items()]
 
 
-def _sides(work: Any) -> Mapping[str, Callable[[], object]]:
-    """By name, an update of a recipe as its later epochs make it."""
-    from experiments.benchmarks.workload import ALPHAS
-    from kdsearch.distillation.bank import TeacherBank
-    from kdsearch.distillation.losses import build, get
-    from kdsearch.distillation.objective import DistillationObjective
+def _trainers(n_nodes: int, batch: int) -> Iterator[tuple[str, Trainer]]:
+    """By name, the trainings of each recipe as their later epochs are."""
+    from experiments.benchmarks.workload import Workload
+    from kdsearch.distillation.losses import build
     from kdsearch.training.fit import Trainer
     from kdsearch.training.network import layout_of, new_network
-    from kdsearch.training.recipe import with_recipe
-    from kdsearch.training.settings import FitSettings
 
-    data, windows = work.dataset, work.windows
-    sides: dict[str, Callable[[], object]] = {}
-
-    def add(name: str, trainer: Trainer) -> None:
-        def update() -> None:
-            trainer.update(trainer._batches()[0])
-
-        trainer.model.train()
-        sides[name] = update
-
-    for recipe in _RECIPES:
-        fit = replace(with_recipe(FitSettings(epochs=8, batch_size=work.batch), recipe, "student"), rollout_warmup=0)
-        layout = layout_of("student", recipe)
-        teacher = new_network(data, layout_of("teacher", recipe), seed=0).eval()
-        bank = TeacherBank.build(teacher, windows.days, get("stcd").NEEDS)
-        if fit.rollout_steps > 1:
-            bank = bank.with_rollout(teacher, windows.days, fit.rollout_steps)
-        params = {"batch_size": work.batch, "learning_rate": 1e-3}
-        bare = DistillationObjective(data, "none", fit, None, None, layout)
-        told = DistillationObjective(data, "stcd", fit, bank, None, layout)
-        add(f"student, {recipe}, no KD", bare.trainer(params, "cpu", 0))
-        add(f"student, {recipe}, L_STCD", told.trainer({**params, **ALPHAS}, "cpu", 0))
-        one_step = replace(FitSettings(batch_size=work.batch), run_length=_RUN, error=fit.error)
-        stages = {"one step ahead": one_step}
+    for recipe in ("paper", "best"):
+        work = Workload(n_nodes, batch, recipe)
+        yield f"student, {recipe}, no KD", work.trainer("none")
+        yield f"student, {recipe}, L_STCD", work.trainer("stcd")
+        fit = work.settings
+        stages = {"one step ahead": replace(fit, rollout_steps=1, run_length=_RUN)}
         if fit.rollout_steps > 1:
             stages["through the roll-out"] = fit
         for stage, how in stages.items():
-            network = new_network(data, layout_of("teacher", recipe), seed=0)
-            add(f"teacher, {recipe}, {stage}", Trainer(network, data, build("none", error=how.error), how))
-    return sides
+            network = new_network(work.dataset, layout_of("teacher", recipe), seed=0)
+            loss = build("none", error=how.error)
+            yield f"teacher, {recipe}, {stage}", Trainer(network, work.dataset, loss, how)
+
+
+def _update_of(trainer: Trainer) -> Callable[[], object]:
+    trainer.model.train()
+    return lambda: trainer.update(trainer._batches()[0])
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -15,9 +15,10 @@ from kdsearch.data.simulate import Simulation, simulate
 from kdsearch.distillation.bank import TeacherBank
 from kdsearch.distillation.losses import get
 from kdsearch.distillation.objective import DistillationObjective
-from kdsearch.models.stgcn import STGCN, STUDENT, TEACHER
+from kdsearch.models.stgcn import STGCN, STUDENT
 from kdsearch.training.fit import Trainer
-from kdsearch.training.network import new_network
+from kdsearch.training.network import layout_of, new_network
+from kdsearch.training.recipe import PAPER, with_recipe
 from kdsearch.training.settings import FitSettings
 
 __all__ = ["ALPHAS", "SPLIT", "Workload", "simulated"]
@@ -27,6 +28,7 @@ ALPHAS = {"alpha1": 0.17, "alpha2": 0.047, "alpha3": 0.313}
 SPLIT = Split(5, 5, 1)
 
 
+@cache
 def simulated(n_nodes: int, days: int) -> Simulation:
     """Readings and distances; one seed, so every run measures the same."""
     return simulate(n_nodes, days, seed=7)
@@ -38,6 +40,7 @@ class Workload:
 
     n_nodes: int
     batch: int
+    recipe: str = PAPER
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -51,15 +54,23 @@ class Workload:
     @cached_property
     def teacher(self) -> STGCN:
         """Untrained: what it forecasts has no influence on the time."""
-        return new_network(self.dataset, TEACHER, seed=0).eval()
+        return new_network(self.dataset, layout_of("teacher", self.recipe), seed=0).eval()
+
+    @cached_property
+    def settings(self) -> FitSettings:
+        """Of a student; one that is rolled out has all its steps from the start, as it has in most of its epochs."""
+        return replace(with_recipe(FitSettings(batch_size=self.batch), self.recipe, "student"), rollout_warmup=0)
 
     @cached_property
     def bank(self) -> TeacherBank:
-        return TeacherBank.build(self.teacher, self.windows.days, get("stcd").NEEDS)
+        bank = TeacherBank.build(self.teacher, self.windows.days, get("stcd").NEEDS)
+        steps = self.settings.rollout_steps
+        return bank.with_rollout(self.teacher, self.windows.days, steps) if steps > 1 else bank
 
     def objective(self, loss: str) -> DistillationObjective:
         """What builds the trials of a search."""
-        return DistillationObjective(self.dataset, loss, FitSettings(), self.bank if loss == "stcd" else None)
+        bank = self.bank if loss == "stcd" else None
+        return DistillationObjective(self.dataset, loss, self.settings, bank, layout=layout_of("student", self.recipe))
 
     def trainer(self, loss: str) -> Trainer:
         """The training of a fresh student, as a trial of a search has it."""

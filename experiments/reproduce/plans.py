@@ -142,7 +142,7 @@ def _params(row: Row, plan: Plan, settings: Settings) -> Params:
         for r in store.read(dataset.name, settings.store)
         if (r.loss, r.prune) == (row.loss, row.prune)
         and r.fingerprint.get("data") == dataset.fingerprint
-        and r.search.get("recipe", PAPER) == row.recipe
+        and r.recipe == row.recipe
     ]
     if stored:
         return Params(dict(min(stored, key=lambda r: r.score).params), "store of searches")

@@ -192,7 +192,7 @@ class _Run:
             teachers = self._teachers(task, plan)
             steps = plan.student.rollout_steps
             bank, live, _ = banks.build(
-                plan.dataset, needs, teachers, plan.sampling, "auto", plan.device, lambda line: None, steps, self._cache
+                plan.dataset, needs, teachers, plan.sampling, "auto", plan.device, self._cache, lambda line: None, steps
             )
             self._banks[key] = (None if bank is None else ray.put(bank), live)
         return self._banks[key]

@@ -110,9 +110,9 @@ def build(
     sampling: Sampling | None,
     memory: int | str,
     device: str,
+    cache: Path,
     say: Callable[[str], None],
     steps: int = 1,
-    cache: Path | None = None,
 ) -> tuple[TeacherBank | None, Checkpoint | None, float]:
     """The bank, or the teacher where no bank fits; and the seconds it took. Says in one line which.
 
@@ -124,9 +124,9 @@ def build(
         memory: bytes, or ``"auto"``; a bank of all pairs may change with it to the teacher itself, which computes the
             same.
         device: where the teacher runs.
+        cache: folder of trained networks, where the bank is kept too.
         say: takes a line.
         steps: of the roll-out that students are trained through.
-        cache: folder of trained networks, where the bank is kept too; None keeps it nowhere.
 
     Raises:
         UserError: the pairs that an earlier search sampled do not fit.
@@ -159,11 +159,8 @@ def build(
             one = TeacherBank.build(network, days, needs, sampling)
             yield one.with_rollout(network, days, steps) if steps > 1 else one
 
-    if cache is None:
-        bank, found = averaged(banks()), False
-    else:
-        path = bank_file.path_of(cache, dataset, teachers, needs, sampling, steps)
-        bank, found = bank_file.kept_or_made(path, lambda: averaged(banks()))
+    path = bank_file.path_of(cache, dataset, teachers, needs, sampling, steps)
+    bank, found = bank_file.kept_or_made(path, lambda: averaged(banks()))
     seconds = time.perf_counter() - began
     what = "" if len(teachers) == 1 else f"mean of {len(teachers)} teachers, "
     if sampling is not None:

@@ -52,8 +52,6 @@ def finish(prepared: Prepared, search: SearchResult, say: Say, command: str, sto
     document = document_of(prepared, search, confirmed, checkpoints, rows, command)
     if rival is not None:
         document["search"]["seconds"][rival.name] = sum(run.seconds for run in rival.confirmed.runs)
-    if control:
-        document["search"]["seconds"]["student_control"] = sum(c.seconds for c in control)
     write_best(plan.search.output / NAME, document)
     if store.update(Result.read(document, NAME), store_dir):
         say(f"store: the best so far for {plan.dataset.name}, kept in {store.path_of(plan.dataset.name, store_dir)}")

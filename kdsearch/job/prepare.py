@@ -175,7 +175,7 @@ def build_bank(
     """What the plan's loss reads of the teacher: the bank, or the teacher where the bank would not fit; seconds."""
     needs = losses.get(plan.space.loss).NEEDS
     steps = plan.student.rollout_steps
-    return banks.build(plan.dataset, needs, teachers, plan.sampling, memory, plan.device, say, steps, plan.cache)
+    return banks.build(plan.dataset, needs, teachers, plan.sampling, memory, plan.device, plan.cache, say, steps)
 
 
 def _peak_bytes(objective: DistillationObjective | PruningObjective, space: Space) -> int:

@@ -26,7 +26,6 @@ from kdsearch.search import space as spaces
 from kdsearch.search.confirm import Confirmed, SeedRun, confirm
 from kdsearch.search.record import Ranked
 from kdsearch.training.checkpoint import Checkpoint
-from kdsearch.training.recipe import PAPER
 
 __all__ = ["Rival", "train_control", "train_rival", "train_students"]
 
@@ -62,7 +61,9 @@ def train_control(prepared: Prepared, winner: Confirmed, say: Say) -> list[Check
     if plan.pruning is not None or plan.space.loss == _TASK or alike == plan.student:
         return []
     say(f"control: the winner's student without KD, batch size {alike.batch_size}, rate {alike.learning_rate:.3g}")
-    return [trained(plan, "student", replace(alike, seed=seed), say) for seed in plan.seeds]
+    found = [trained(plan, "student", replace(alike, seed=seed), say) for seed in plan.seeds]
+    prepared.seconds["student_control"] = sum(c.seconds for c in found)
+    return found
 
 
 def train_students(prepared: Prepared, say: Say) -> None:
@@ -121,7 +122,7 @@ def _of_student(plan: Plan, winner: Confirmed, store_dir: Any) -> tuple[dict[str
         if r.loss == loss
         and r.prune is None
         and r.fingerprint.get("data") == plan.dataset.fingerprint
-        and r.search.get("recipe", PAPER) == plan.recipe
+        and r.recipe == plan.recipe
     ]
     if stored:
         best = min(stored, key=lambda r: r.score)

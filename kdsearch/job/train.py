@@ -151,15 +151,15 @@ def _check_data(settings: TrainSettings, document: Mapping[str, Any], dataset: D
 
 def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSettings:
     """The search this training would belong to: it says how teacher and student are trained."""
-    student = settings.model == "student"
+    of_student, of_teacher = (settings.epochs, None) if settings.model == "student" else (None, settings.epochs)
     if document is None:
         return JobSettings(
             dataset=settings.dataset or "demo",
             loss=settings.loss or "none",
             fixed=settings.fixed,
             data_dir=settings.data_dir,
-            epochs=settings.epochs if student else None,
-            teacher_epochs=None if student else settings.epochs,
+            epochs=of_student,
+            teacher_epochs=of_teacher,
             recipe=settings.recipe or PAPER,
             cache_dir=settings.cache_dir,
         )
@@ -169,9 +169,9 @@ def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSett
         loss=document["loss"],
         **_pruning(document),
         data_dir=settings.data_dir,
-        epochs=(settings.epochs if student else None) or protocol["student"]["epochs"],
+        epochs=of_student or protocol["student"]["epochs"],
         seed=protocol["teacher"]["seed"],
-        teacher_epochs=(None if student else settings.epochs) or protocol["teacher"]["epochs"],
+        teacher_epochs=of_teacher or protocol["teacher"]["epochs"],
         teacher_run_length=protocol["teacher"]["run_length"],
         teachers=protocol.get("teachers", 1),
         recipe=protocol.get("recipe", PAPER),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kdsearch.errors import UserError
+from kdsearch.training.recipe import PAPER
 
 __all__ = ["BASELINES", "SCHEMA", "Figure", "Result"]
 
@@ -96,6 +97,11 @@ class Result:
     def score(self) -> float:
         """The mean validation score: what results of the same protocol are compared by."""
         return self.validation["score"].mean
+
+    @property
+    def recipe(self) -> str:
+        """How its networks were trained; results of older versions do not say, and are the paper's."""
+        return str(self.search.get("recipe", PAPER))
 
     @property
     def key(self) -> tuple[str, float | None, str, str]:

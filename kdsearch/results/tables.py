@@ -216,9 +216,9 @@ def _suffix(result: Result, among: Sequence[Result]) -> str:
     """Tells results of one loss and ratio apart: by recipe, protocol, data, else by their place (best first)."""
     rivals = [other for other in among if (other.loss, other.prune) == (result.loss, result.prune)]
     parts = []
-    if len({_recipe(other) for other in rivals}) > 1:
-        parts.append(f"recipe {_recipe(result)}")
-        rivals = [other for other in rivals if _recipe(other) == _recipe(result)]
+    if len({other.recipe for other in rivals}) > 1:
+        parts.append(f"recipe {result.recipe}")
+        rivals = [other for other in rivals if other.recipe == result.recipe]
     for name in ("protocol", "data"):
         if len({str(other.fingerprint.get(name, "")) for other in rivals}) > 1:
             parts.append(f"{name} {str(result.fingerprint.get(name, ''))[:8]}")
@@ -226,10 +226,6 @@ def _suffix(result: Result, among: Sequence[Result]) -> str:
     if len(same) > 1:
         parts.append(f"no. {next(i for i, other in enumerate(same, 1) if other is result)}")
     return f" ({', '.join(parts)})" if parts else ""
-
-
-def _recipe(result: Result) -> str:
-    return str(result.search.get("recipe", "paper"))  # results of older versions say none
 
 
 def _rows(result: Result, first: dict[str, Cell], with_paper: bool) -> list[dict[str, Cell]]:
