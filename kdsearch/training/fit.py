@@ -16,6 +16,7 @@ from kdsearch.data import Dataset, Windows
 from kdsearch.errors import UserError
 from kdsearch.models.astgcn import ASTGCN
 from kdsearch.models.stgcn import STGCN, Features, Layout
+from kdsearch.training.averaging import WeightAverage
 from kdsearch.training.batches import shuffled_runs, shuffled_windows, updates_per_epoch
 from kdsearch.training.evaluate import evaluate_windows
 from kdsearch.training.metrics import score
@@ -146,6 +147,7 @@ class Trainer:
         self.history: list[EpochReport] = []
         self.best: EpochReport | None = None
         self.best_weights: dict[str, Tensor] = {}
+        self._average: WeightAverage | None = None
         if pruning is not None:
             pruning.start(self)
 
@@ -163,6 +165,11 @@ class Trainer:
     def best_validation(self) -> dict[str, float]:
         """The nine validation figures of the best epoch."""
         return self.best.validation if self.best else {}
+
+    @property
+    def validated(self) -> STGCN:
+        """The network that an epoch is judged by: the average of the weights, where there is one, else :attr:`model`."""
+        return self.model if self._average is None else cast(STGCN, self._average.model)
 
     @property
     def cost(self) -> float | None:
@@ -208,8 +215,7 @@ class Trainer:
         # A diverged network cannot be rolled out to anything but NaN: save the time.
         finite = all(math.isfinite(x) for x in losses.values())
         if finite:
-            self.model.eval()
-            validation = evaluate_windows(self.model, self.validation_windows, self.horizons)
+            validation = evaluate_windows(self.validated.eval(), self.validation_windows, self.horizons)
         else:
             validation = {}
         value = score(validation) if validation else math.nan
@@ -220,7 +226,7 @@ class Trainer:
         self.history.append(report)
         if value < self.best_score and (self.pruning is None or self.pruning.settled):
             self.best = report
-            self.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            self.best_weights = {k: v.detach().clone() for k, v in self.validated.state_dict().items()}
         report.best_score = self.best_score
         return report
 
@@ -254,9 +260,18 @@ class Trainer:
         if self.pruning is not None:
             self.pruning.after_backward(self, batch)
         self.optimizer.step()
+        settled = self.pruning is None or self.pruning.settled
         if self.pruning is not None:
             self.pruning.after_step(self)
+        if self.settings.average and settled:  # weights of another shape are not to be counted
+            self._follow()
         return {"total": terms.total.detach(), **terms.parts}
+
+    def _follow(self) -> None:
+        if self._average is None:
+            self._average = WeightAverage(self.settings.average, self.model)
+        else:
+            self._average.update(self.model)
 
     def _scale(self, batch: Minibatch) -> float:
         """The original minimises half the sum over batch and nodes, not the mean."""
@@ -336,6 +351,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             **({"layout": self.model.layout.plain()} if hasattr(self.model, "layout") else {}),
+            "average": None if self._average is None else self._average.state_dict(),
             "loss": [p.detach() for p in self.loss.parameters()],
             "optimizer": self.optimizer.state_dict(),
             "order": self._order.get_state(),
@@ -352,6 +368,9 @@ class Trainer:
         if layout is not None and layout != self.model.layout:
             self.replace_model(self.model.like(layout), lambda _, kept: kept)
         self.model.load_state_dict(state["model"])
+        if state.get("average") is not None:
+            self._average = WeightAverage(self.settings.average, self.model)
+            self._average.load_state_dict(state["average"])
         with torch.no_grad():
             for p, kept in zip(self.loss.parameters(), state["loss"], strict=True):
                 p.copy_(kept)

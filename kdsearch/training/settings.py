@@ -13,7 +13,7 @@ ScheduleName = Literal["step", "cosine"]
 ErrorName = Literal["squared", "absolute"]
 
 # Added after networks had been cached and results stored: their usual values are left out of what names a training.
-_LATER = ("optimizer", "schedule", "error", "rollout_start", "rollout_warmup")
+_LATER = ("optimizer", "schedule", "error", "rollout_start", "rollout_warmup", "rollout_rate", "average")
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,14 @@ class FitSettings:
         rollout_steps: how many forecast steps are trained through; 1 is the paper's protocol.
         rollout_start: epochs before that, trained one step ahead: they cost a fifth, and forecasts that are fed back
             should be worth something. A cosine schedule begins anew after them.
+        rollout_rate: share of the learning rate that is left to the epochs after ``rollout_start``.
         rollout_warmup: epochs from there in which the number of steps grows evenly from 1, a curriculum (Bengio et al.
             2009); 0 trains through all steps at once.
         run_length: how many consecutive windows are drawn together. 1 draws windows independently (the paper's
             protocol). More lets one pass over a longer input serve them all, since STGCN is time-equivariant. Windows
             that are rolled out are drawn alone.
+        average: decay of a moving average of the weights (:class:`kdsearch.training.averaging.WeightAverage`), which is
+            then what is validated and kept; 0 keeps the weights themselves.
     """
 
     epochs: int = 50
@@ -55,6 +58,8 @@ class FitSettings:
     error: ErrorName = "squared"
     rollout_start: int = 0
     rollout_warmup: int = 0
+    rollout_rate: float = 1.0
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lr_every", "rollout_steps", "run_length"):
@@ -74,6 +79,11 @@ class FitSettings:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.rollout_start and self.rollout_start >= self.epochs:
             raise ValueError(f"rollout_start must be below the {self.epochs} epochs, got {self.rollout_start}")
+
+        if self.rollout_rate <= 0:
+            raise ValueError(f"rollout_rate must be above 0, got {self.rollout_rate}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average must be at least 0 and below 1, got {self.average}")
 
     def plain(self) -> dict[str, Any]:
         """As plain values, to name a training by."""
@@ -103,7 +113,9 @@ class FitSettings:
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch counted from 1."""
+        rolled = 0 < self.rollout_start < epoch
+        highest = self.learning_rate * self.rollout_rate if rolled else self.learning_rate
         if self.schedule == "cosine":
-            begin, end = (0, self.rollout_start) if epoch <= self.rollout_start else (self.rollout_start, self.epochs)
-            return self.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (epoch - 1 - begin) / (end - begin)))
-        return self.learning_rate * self.lr_decay ** ((epoch - 1) // self.lr_every)
+            begin, end = (self.rollout_start, self.epochs) if rolled else (0, self.rollout_start or self.epochs)
+            return highest * 0.5 * (1.0 + math.cos(math.pi * (epoch - 1 - begin) / (end - begin)))
+        return highest * self.lr_decay ** ((epoch - 1) // self.lr_every)

@@ -96,7 +96,7 @@ def test_training_leaves_the_callers_random_state_alone():
 
 
 @pytest.mark.parametrize("loss", ["none", "fitnet"])
-@pytest.mark.parametrize("changes", [{}, {"run_length": 5}, {"rollout_steps": 2}], ids=["windows", "runs", "rollout"])
+@pytest.mark.parametrize("changes", [{}, {"run_length": 5}, {"rollout_steps": 2}, {"average": 0.9}])
 def test_carried_on_is_the_same_as_never_stopped(loss, changes, tmp_path):
     whole = trainer(loss=loss, **changes)
     fit(whole, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -56,6 +57,15 @@ def test_cosine_begins_anew_with_the_roll_out() -> None:
     assert [settings.rate(e) for e in range(1, 9)] == [first.rate(e) for e in range(1, 9)]
 
 
+def test_the_roll_out_may_begin_at_a_lower_rate() -> None:
+    settings = FitSettings(epochs=6, learning_rate=2.0, rollout_steps=9, rollout_start=4, rollout_rate=0.1)
+    assert settings.rate(4) == 2.0
+    assert settings.rate(5) == pytest.approx(0.2)
+    assert settings.rate(6) == pytest.approx(0.2 * 0.7)
+    cosine = replace(settings, schedule="cosine")
+    assert [cosine.rate(e) for e in (1, 5, 6)] == [2.0, pytest.approx(0.2), pytest.approx(0.1)]
+
+
 def test_runs_until_windows_are_rolled_out() -> None:
     settings = FitSettings(epochs=4, rollout_steps=3, rollout_start=2, run_length=5)
     assert [settings.run(e) for e in range(1, 5)] == [5, 5, 1, 1]
@@ -85,6 +95,9 @@ def test_steps_grow_evenly() -> None:
         ("rollout_warmup", -1),
         ("rollout_start", -1),
         ("rollout_start", 50),
+        ("rollout_rate", 0.0),
+        ("average", -0.1),
+        ("average", 1.0),
     ],
 )
 def test_settings_refuse(field: str, value: object) -> None:
