@@ -131,6 +131,11 @@ class Space:
         """Searched and fixed hyperparameters together: what a trial is built from."""
         return {**params, **self.fixed}
 
+    def begin_with(self, values: Mapping[str, Value]) -> Space:
+        """Give the known points other values, where the parameter is searched and its range holds the value."""
+        held = {p.name: values[p.name] for p in self.parameters if p.name in values and p.holds(values[p.name])}
+        return replace(self, known=points([{**point, **held} for point in self.known]))
+
     def fix(self, values: Mapping[str, Value]) -> Space:
         """Take parameters out of the search and give them a value, which may lie outside their range.
 
@@ -160,12 +165,9 @@ class Space:
                 low, high = allowed[name]
                 raise UserError(f"--set {name}: {value!r} lies outside {low:g} to {high:g}, which is all it can be")
         parameters = tuple(p for p in self.parameters if p.name not in values)
-        known_points: list[Mapping[str, Value]] = []
-        for point in self.known:
-            kept = {k: v for k, v in point.items() if k not in values}
-            if kept and kept not in known_points:
-                known_points.append(kept)
-        return replace(self, parameters=parameters, known=tuple(known_points), fixed={**self.fixed, **values})
+        left = [{k: v for k, v in point.items() if k not in values} for point in self.known]
+        known_points = points([point for point in left if point])
+        return replace(self, parameters=parameters, known=known_points, fixed={**self.fixed, **values})
 
     def digest(self) -> str:
         """Names a space by what is searched and fixed; the known points and lengths do not count."""

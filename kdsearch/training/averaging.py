@@ -15,8 +15,8 @@ __all__ = ["WeightAverage"]
 class WeightAverage:
     """A second network that follows a trained one at a distance (Polyak & Juditsky 1992).
 
-    Single updates at a high rate throw a network about its course; their mean is steadier and mostly better, long before
-    the rate has fallen.
+    Single updates at a high rate throw a network about its course; their mean is steadier and better, long before the
+    rate has fallen.
 
     Args:
         decay: share of the old average that an update leaves; ``1 / (1 - decay)`` is about how many updates count.

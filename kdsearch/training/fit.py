@@ -168,7 +168,7 @@ class Trainer:
 
     @property
     def validated(self) -> STGCN:
-        """The network that an epoch is judged by: the average of the weights, where there is one, else :attr:`model`."""
+        """The network that an epoch is judged by: that of averaged weights, where there is one, else :attr:`model`."""
         return self.model if self._average is None else cast(STGCN, self._average.model)
 
     @property
@@ -214,10 +214,8 @@ class Trainer:
         losses = self._train(number)
         # A diverged network cannot be rolled out to anything but NaN: save the time.
         finite = all(math.isfinite(x) for x in losses.values())
-        if finite:
-            validation = evaluate_windows(self.validated.eval(), self.validation_windows, self.horizons)
-        else:
-            validation = {}
+        judged = self.validated.eval()
+        validation = evaluate_windows(judged, self.validation_windows, self.horizons) if finite else {}
         value = score(validation) if validation else math.nan
         report = EpochReport(number, value, validation, losses, rate, time.perf_counter() - began)
         if self.pruning is not None:

@@ -21,6 +21,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "schedule": "cosine",
         "error": "absolute",
         "rollout_steps": 9,
+        "average": 0.99,
     },
 }
 # Of a student whose rate no search has chosen: one of the paper's 1e-3 is left undertrained.
@@ -29,6 +30,8 @@ _STUDENT_RATE = 3e-3
 # cheap: it is rolled out from the start, over more and more steps.
 _TEACHER_ONE_STEP = 0.75
 _STUDENT_WARMUP = 0.25
+# Begun anew at the full rate, a teacher forgets more in the roll-out than a few epochs of it bring back.
+_TEACHER_ROLLOUT_RATE = 0.3
 
 
 def with_recipe(settings: FitSettings, name: str, role: Literal["teacher", "student"]) -> FitSettings:
@@ -37,6 +40,7 @@ def with_recipe(settings: FitSettings, name: str, role: Literal["teacher", "stud
         return settings
     changes = RECIPES[name]
     if role == "teacher":
-        return replace(settings, **changes, rollout_start=int(_TEACHER_ONE_STEP * settings.epochs))
+        start = int(_TEACHER_ONE_STEP * settings.epochs)
+        return replace(settings, **changes, rollout_start=start, rollout_rate=_TEACHER_ROLLOUT_RATE)
     warmup = int(_STUDENT_WARMUP * settings.epochs)
     return replace(settings, **changes, rollout_warmup=warmup, learning_rate=_STUDENT_RATE)

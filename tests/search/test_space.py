@@ -49,6 +49,17 @@ def test_a_space_is_read(tmp_path: Path) -> None:
     assert load(write(tmp_path, GOOD), "rd_l2").names == ("batch_size", "learning_rate", "beta")
 
 
+def test_known_points_begin_with_other_values_where_the_range_holds_them(tmp_path: Path) -> None:
+    space = load(write(tmp_path, GOOD), "ord")
+    changed = space.begin_with({"learning_rate": 3e-3, "alpha1": 0.95, "weight": 1.0})
+    assert [dict(point) for point in changed.known] == [
+        {"batch_size": 50, "learning_rate": 3e-3, "alpha1": 0.5},
+        {"batch_size": 25, "learning_rate": 3e-3, "alpha1": 0.5},
+    ]
+    assert len(space.begin_with({"learning_rate": 3e-3, "batch_size": 25}).known) == 1  # the two have become one
+    assert changed.digest() == space.digest()
+
+
 def test_a_pruning_ratio_has_its_own_entries_and_points(tmp_path: Path) -> None:
     space = load(write(tmp_path, GOOD), "ord", prune=97)
     assert (space.parameters[2].low, space.parameters[2].high) == (0.2, 0.4)

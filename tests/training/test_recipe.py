@@ -28,7 +28,15 @@ def test_the_paper_is_what_settings_are() -> None:
 
 def test_a_teacher_looks_one_step_ahead_first_and_a_student_further_and_further() -> None:
     teacher = with_recipe(FitSettings(epochs=16), "best", "teacher")
-    assert set(teacher.plain()) - set(FitSettings().plain()) == {"optimizer", "schedule", "error", "rollout_start"}
+    assert set(teacher.plain()) - set(FitSettings().plain()) == {
+        "optimizer",
+        "schedule",
+        "error",
+        "rollout_start",
+        "rollout_rate",
+        "average",
+    }
+    assert teacher.rate(13) == pytest.approx(0.3 * teacher.rate(1))
     assert [teacher.steps(e) for e in (1, 12, 13, 16)] == [1, 1, 9, 9]
     student = with_recipe(FitSettings(epochs=16), "best", "student")
     assert [student.steps(e) for e in (1, 2, 3, 4, 5, 16)] == [1, 3, 5, 7, 9, 9]
