@@ -27,11 +27,11 @@ LENGTHS = "--dataset corner.toml --space space.toml --teacher-epochs 3 --epochs 
 
 
 @contextmanager
-def job(folder: Path, machine: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The whole command, on a machine with a cache of its own; all share the bucket."""
+def job(folder: Path, machine: str, *arguments: str, address: str | None = None) -> Iterator[subprocess.Popen[str]]:
+    """The whole command, on a machine with a cache of its own; all share the bucket, ``bucket/run`` of the folder."""
     for name, content in sound().items():
         (folder / name).write_text(str(content))
-    address = (folder / "bucket" / "run").as_uri()
+    address = address or (folder / "bucket" / "run").as_uri()
     own = f"--output {address} --cache-dir {machine}/cache --store {machine}/store"
     with subprocess.Popen(
         [sys.executable, "-m", "kdsearch.tune", *LENGTHS.split(), *own.split(), *arguments],
