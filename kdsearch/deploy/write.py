@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from kdsearch.atomic import atomic_write
 from kdsearch.deploy.agreement import Agreement, agreement, readings_like
 from kdsearch.deploy.folded import Folded
 from kdsearch.deploy.forecaster import Forecaster
@@ -79,31 +78,20 @@ def write_student(student: Student, kind: str, path: Path) -> Written:
     spec = Spec.of(site, network.n_parameters())
     model = Forecaster(Folded(network, site.n_pred), site).eval()
     example = torch.from_numpy(readings_like(site, 2))
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder, with the same suffix: it is opened by its kind, and renamed once it is right.
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".{kind}", dir=path.parent)
-        os.close(handle)
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remarks on its own exporters; the check below is what counts
-            _WRITERS[kind](model, example, spec, Path(temporary))
-        found = agreement(student, open_model(Path(temporary)))
-        if not found.holds:
-            raise UserError(
-                f"{path} was not written: forecasts of the exported model differ from PyTorch's by {found.next:.1e} "
-                f"standard deviations one step ahead and {found.forecast:.1e} over all steps, more than roundings "
-                "explain; another version of the package may help"
-            )
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        with atomic_write(path, ending=f".{kind}") as temporary:
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's remarks on its own exporters; the check below is what counts
+                _WRITERS[kind](model, example, spec, temporary)
+            found = agreement(student, open_model(temporary))
+            if not found.holds:
+                raise UserError(
+                    f"{path} was not written: forecasts of the exported model differ from PyTorch's by "
+                    f"{found.next:.1e} standard deviations one step ahead and {found.forecast:.1e} over all steps, "
+                    "more than roundings explain; another version of the package may help"
+                )
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
     return Written(path, path.stat().st_size, spec, found)
 
 

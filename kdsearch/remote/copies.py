@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from kdsearch.atomic import atomic_write, is_unfinished
 from kdsearch.errors import UserError
 from kdsearch.remote.place import Place
 
@@ -31,7 +32,7 @@ _OTHERS = (".tune",)
 def travels(name: str) -> bool:
     """Whether a file is of the search itself: no lock, nothing half written, nothing of Ray's."""
     path = PurePosixPath(name)
-    return path.parts[0] not in (LOCK, WRITER, *_OTHERS) and path.suffix not in (".tmp", ".lock")
+    return path.parts[0] not in (LOCK, WRITER, *_OTHERS) and path.suffix != ".lock" and not is_unfinished(path.name)
 
 
 def results_of(names: Iterable[str]) -> list[str]:
@@ -98,9 +99,7 @@ def _clear(folder: Path) -> None:
 
 def _keep(path: Path, content: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror})") from error

@@ -7,9 +7,10 @@ not there, and it is never ahead of the journal, which is written first.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from pathlib import Path
+
+from kdsearch.atomic import atomic_write, is_unfinished
 
 __all__ = ["Checkpoints"]
 
@@ -33,9 +34,8 @@ class Checkpoints:
 
     def write(self, number: int, state: bytes) -> None:
         """Replace the state of a trial."""
-        temporary = self.folder / f"{number}.tmp"
-        temporary.write_bytes(state)
-        os.replace(temporary, self._path(number))
+        with atomic_write(self._path(number), sync=False) as temporary:
+            temporary.write_bytes(state)
 
     def remove(self, number: int) -> None:
         """The trial has ended."""
@@ -45,7 +45,7 @@ class Checkpoints:
     def keep_only(self, numbers: set[int]) -> None:
         """Remove what a crash left of trials that have ended."""
         for file in self.folder.iterdir():
-            if file.suffix != ".pt" or int(file.stem) not in numbers:
+            if is_unfinished(file.name) or file.suffix != ".pt" or int(file.stem) not in numbers:
                 file.unlink(missing_ok=True)
 
     def clear(self) -> None:

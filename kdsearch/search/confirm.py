@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import statistics
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kdsearch.atomic import atomic_write
 from kdsearch.errors import UserError
 from kdsearch.search.interrupt import StopRequest
 from kdsearch.search.objective import Objective
@@ -260,13 +260,10 @@ class _Store:
     def write(self, params: Mapping[str, Any], run: SeedRun) -> None:
         """Keep a run: weights first, so that what the list names is there."""
         key = self._key(params, run.seed)
-        temporary = self._folder / f"{key}.tmp"
-        with temporary.open("wb") as file:
+        with atomic_write(self._folder / f"{key}.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, **dict(run.weights))  # type: ignore[arg-type]
-        os.replace(temporary, self._folder / f"{key}.npz")
         entry = {k: v for k, v in asdict(run).items() if k != "weights"}
         entry["score"] = None if math.isnan(run.score) else run.score
         self._done[key] = {"params": dict(params), **entry}
-        listing = self._file.with_name(f".{FILE}.tmp")
-        listing.write_text(json.dumps(self._done, indent=1), encoding="utf-8")
-        os.replace(listing, self._file)
+        with atomic_write(self._file) as listing:
+            listing.write_text(json.dumps(self._done, indent=1), encoding="utf-8")

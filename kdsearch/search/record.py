@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from kdsearch.atomic import atomic_write
 from kdsearch.search.study import outcome, progress
 
 __all__ = ["TABLE", "Ranked", "TrialTable", "ranked", "trials_frame", "write_trials"]
@@ -125,14 +124,8 @@ def _row(trial: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_trials(study: optuna.Study, path: Path, fixed: Mapping[str, Any] | None = None) -> None:
     """Write the table so that a reader finds the old one or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with atomic_write(path, sync=False) as temporary:
         trials_frame(study, fixed).to_parquet(temporary, index=False)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 class TrialTable:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdsearch.atomic import atomic_write
 from kdsearch.data import Dataset
 from kdsearch.data.site import Site
 from kdsearch.errors import UserError
@@ -79,23 +78,11 @@ def save_tensors(path: Path, payload: dict[str, Any]) -> None:
     """
     packed = io.BytesIO()
     torch.save(payload, packed)  # apart from the file: torch tells of a full disk in words of its own
-    name = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(packed.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException as error:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UserError(
-                f"{path} cannot be written ({error.strerror or error}): make room, or name another"
-            ) from None
-        raise
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(packed.getbuffer())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}): make room, or name another") from None
 
 
 def load_tensors(path: Path) -> dict[str, Any]:

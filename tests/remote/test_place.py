@@ -61,7 +61,7 @@ def test_at_hand(tmp_path: Path) -> None:
         "runs/a/best.json",
         "runs/a/checkpoints/best.pt",
         "runs/a/networks/t.pt",
-        "runs/a/.x.tmp",
+        "runs/a/.best.0123abcd.json",
         "b/one.onnx",
     ):
         path = tmp_path / name

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdsearch.atomic import is_unfinished
 from kdsearch.errors import UserError
 from kdsearch.results import store
 
@@ -92,7 +93,7 @@ def test_many_processes_at_once_leave_the_best_of_all(tmp_path, make_document):
         assert worker.returncode == 0, errors
     found = {r.loss: r.score for r in store.read("pemsd7", tmp_path)}
     assert found == dict.fromkeys(("stcd", "ord"), min(min(part) for part in scores))
-    assert not list(tmp_path.glob("*.tmp")) + list(tmp_path.glob(".*.tmp"))
+    assert not [path for path in tmp_path.iterdir() if is_unfinished(path.name)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""Files that are whole or not there: written beside their place, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["atomic_write", "is_unfinished"]
+
+
+@contextmanager
+def atomic_write(path: Path, sync: bool = True, ending: str = ".tmp") -> Iterator[Path]:
+    """Where to write a file, which gets its name when the block ends well and is removed when it does not.
+
+    A reader sees the old file or the new one, never a part of one.
+
+    Args:
+        path: the file; folders that lack are made.
+        sync: wait for the disk, so that the same holds after the machine has failed. What is written every few seconds
+            and can be computed again does not need it.
+        ending: of the path to write to, where what writes or opens it goes by that.
+
+    Yields:
+        A path in the same folder (a rename is atomic only within one file system) with that ending.
+
+    Raises:
+        OSError: the folder cannot be written, or its disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{ending}")
+    try:
+        yield temporary
+        if sync:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file's name is one that :func:`atomic_write` gives until the file is whole."""
+    return name.startswith(".")

@@ -1,0 +1,60 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from kdsearch.atomic import atomic_write, is_unfinished
+
+
+def test_written_in_folders_that_lack_with_the_usual_rights(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "best.json"
+    mask = os.umask(0o027)
+    try:
+        with atomic_write(path) as temporary:
+            assert (temporary.parent, temporary.suffix, is_unfinished(temporary.name)) == (path.parent, ".tmp", True)
+            temporary.write_text("whole")
+            assert not path.exists()
+    finally:
+        os.umask(mask)
+    assert path.read_text() == "whole"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "best.json"
+    path.write_text("old")
+    with contextlib.suppress(KeyboardInterrupt), atomic_write(path, ending=".onnx") as temporary:
+        assert temporary.suffix == ".onnx"
+        temporary.write_text("ne")
+        raise KeyboardInterrupt
+    with pytest.raises(FileNotFoundError), atomic_write(path):
+        pass  # nothing was written
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_readers_never_see_a_part(tmp_path: Path, sync: bool) -> None:
+    path, done, seen = tmp_path / "file", threading.Event(), set()
+    path.write_bytes(b"0" * 100_000)
+
+    def read() -> None:
+        while not done.is_set():
+            content = path.read_bytes()
+            seen.add((len(content), len(set(content))))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for k in range(50):
+        with atomic_write(path, sync=sync) as temporary:
+            temporary.write_bytes(str(k % 10).encode() * 100_000)
+    done.set()
+    reader.join()
+    assert seen == {(100_000, 1)}
