@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,10 +90,7 @@ def _affine(
     trend = "c" if order[1] == 0 else "n"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of starting values and convergence; the forecast shows what came out
-        whole = not np.isnan(series).any()
-        fitted = Model(series, order=order, trend=trend).fit(
-            method="innovations_mle" if whole and order[1] == 0 else "statespace"
-        )
+        fitted = _fitted(Model(series, order=order, trend=trend), fast=order[1] == 0 and not np.isnan(series).any())
         model = Model(np.zeros(n_his), order=order, trend=trend)
 
         def forecast(window: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,3 +99,11 @@ def _affine(
         empty = forecast(np.zeros(n_his))
         weights = np.stack([forecast(unit) - empty for unit in np.eye(n_his)], axis=1)
     return weights, empty
+
+
+def _fitted(model: Any, fast: bool) -> Any:
+    """The most likely parameters; ``fast`` by a method that needs a series without gaps or differences."""
+    if fast:
+        with contextlib.suppress(ValueError, ArithmeticError):  # on its way: a process that is not stationary
+            return model.fit(method="innovations_mle")
+    return model.fit(method="statespace")

@@ -87,3 +87,19 @@ def test_a_fit_that_was_cut_off_is_carried_on(data):
     assert len(told) == 1  # one sensor was left
     assert torch.equal(rest.coefficients, whole.coefficients)
     assert torch.equal(rest.intercept, whole.intercept)
+
+
+def test_a_sensor_that_hardly_looks_stationary(data):
+    """The fast likelihood gives up on a process that is not stationary, even on its way to one that is."""
+    rng = np.random.default_rng(0)
+    slow = np.cumsum(np.cumsum(rng.normal(size=SIZE[0] * SIZE[1])))
+    speeds = autoregressive()
+    speeds[..., 1] = (50 + 8 * (slow - slow.mean()) / slow.std()).reshape(SIZE[:2])
+    windows = Windows(with_speeds(data, speeds), "train")
+    model = ARIMA(windows, 3)
+    series = windows.days.double().numpy().reshape(-1, 2)[:, 1]
+    with pytest.raises(ValueError, match="non-stationary"):
+        statsmodels.ARIMA(series, order=(3, 0, 1), trend="c").fit(method="innovations_mle")
+    assert torch.isfinite(model.coefficients).all()
+    # With a reading known, the next of so smooth a course is near it.
+    assert float(model.coefficients[0, :, 1].sum()) == pytest.approx(1.0, abs=0.1)
