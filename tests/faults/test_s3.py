@@ -24,6 +24,7 @@ from tests.faults.test_address import job, said
 SERVER = shutil.which("moto_server")
 
 pytestmark = [
+    pytest.mark.faults,
     pytest.mark.skipif(SERVER is None, reason="no S3 server: pip install 'moto[server]'"),
     pytest.mark.timeout(1200),
 ]
@@ -48,9 +49,15 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             for name, value in keys.items():
                 patch.setenv(name, value)
             wait(lambda: answers(port), 60)
-            S3FileSystem(
+            system = S3FileSystem(
                 endpoint_override=f"127.0.0.1:{port}", scheme="http", allow_bucket_creation=True, region="us-east-1"
-            ).create_dir("bucket")
+            )
+            system.create_dir("bucket")
+            try:
+                system.open_output_stream("bucket/tried").close()
+            except OSError as error:
+                pytest.skip(f"this S3 server does not take what pyarrow uploads, a newer moto does: {error}")
+            system.delete_file("bucket/tried")
             yield f"s3://bucket/{{}}?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
         finally:
             server.kill()
@@ -89,7 +96,6 @@ def test_what_is_refused_names_no_secret(bucket: str) -> None:
     assert "hush-hush" not in str(caught.value)
 
 
-@pytest.mark.faults
 def test_a_search_killed_and_carried_on_from_another_machine(bucket: str, tmp_path: Path) -> None:
     address = bucket.format("run")
     there = Place.open(Uri(address))
