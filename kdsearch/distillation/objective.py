@@ -14,8 +14,9 @@ from kdsearch.distillation.bank import BankReader, LiveTeacher, TeacherBank
 from kdsearch.models.layout import Layout
 from kdsearch.models.stgcn import STGCN, STUDENT
 from kdsearch.training.checkpoint import Checkpoint
-from kdsearch.training.fit import Pruning, Trainer
+from kdsearch.training.fit import Trainer
 from kdsearch.training.network import new_network
+from kdsearch.training.parts import Pruning
 from kdsearch.training.settings import FitSettings
 
 __all__ = ["TRAINING_PARAMS", "DistillationObjective"]

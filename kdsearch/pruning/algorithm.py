@@ -21,7 +21,9 @@ from kdsearch.pruning.granularity import Granularity, granularity
 from kdsearch.pruning.importance import Importance, Statistics
 from kdsearch.pruning.schedule import Schedule, make_schedule
 from kdsearch.pruning.settings import PruneSettings
-from kdsearch.training.fit import Histograms, Minibatch, Trainer
+from kdsearch.training.fit import Trainer
+from kdsearch.training.parts import Minibatch
+from kdsearch.training.report import Histograms
 
 __all__ = ["Pruner", "Stage", "plan"]
 

@@ -13,7 +13,9 @@ from kdsearch.errors import UserError
 from kdsearch.models.stgcn import STGCN
 from kdsearch.pruning.algorithm import Pruner, Stage
 from kdsearch.pruning.settings import PruneSettings
-from kdsearch.training.fit import EpochReport, LossFunction, Teacher, Trainer, fit
+from kdsearch.training.fit import Trainer, fit
+from kdsearch.training.parts import LossFunction, Teacher
+from kdsearch.training.report import EpochReport
 from kdsearch.training.settings import FitSettings
 
 __all__ = ["prune"]

@@ -6,8 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,86 +14,17 @@ from torch import Tensor
 from kdsearch.data import Dataset, Windows
 from kdsearch.errors import UserError
 from kdsearch.models.astgcn import ASTGCN
-from kdsearch.models.stgcn import STGCN, Features, Layout
+from kdsearch.models.stgcn import STGCN, Layout
 from kdsearch.training.averaging import WeightAverage
 from kdsearch.training.batches import shuffled_runs, shuffled_windows, updates_per_epoch
 from kdsearch.training.evaluate import evaluate_windows
 from kdsearch.training.metrics import score
 from kdsearch.training.optimizer import make_optimizer
+from kdsearch.training.parts import LossFunction, Minibatch, Pruning, Teacher
 from kdsearch.training.report import EpochReport, FitResult, Histograms
 from kdsearch.training.settings import FitSettings
 
 __all__ = ["EpochReport", "FitResult", "Histograms", "LossFunction", "Minibatch", "Pruning", "Trainer", "fit"]
-
-
-class LossFunction(Protocol):
-    """What the loop asks of a loss; :mod:`kdsearch.distillation.losses` provides them."""
-
-    def __call__(self, student: Features, teacher: Any, target: Tensor, valid: Tensor | None = None) -> Any:
-        """Terms with a scalar ``total`` and detached ``parts`` by name."""
-
-    def response(
-        self, prediction: Tensor, teacher: Tensor | None, target: Tensor, valid: Tensor | None, by_step: bool = False
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The terms on forecasts alone, and their parts; with ``by_step`` of ``[B, steps, N]`` of a roll-out."""
-
-    def prepare(self, student: Features, teacher: Any) -> None:
-        """Make the loss's own weights, if any, from the shapes of an example."""
-
-    def backward(self, terms: Any, parameters: Any, scale: float) -> None:
-        """Add the gradient of ``scale * terms.total``."""
-
-    def parameters(self) -> Any:
-        """The loss's own weights."""
-
-    def to(self, device: torch.device) -> Any:
-        """Move the loss's own weights."""
-
-
-# Windows' (day [B], start [B]) and inputs [B, n_his, N] -> what the loss reads of the teacher.
-Teacher = Callable[[Tensor, Tensor, Tensor], Any]
-
-
-@dataclass
-class Minibatch:
-    """One minibatch on the device.
-
-    ``x [B, n_his + run - 1, N]``; ``target`` and ``valid`` ``[B, N]``, ``[B, run, N]`` or ``[B, steps, N]``.
-    """
-
-    x: Tensor
-    target: Tensor
-    valid: Tensor | None
-    teacher: Any
-
-
-class Pruning(Protocol):
-    """What takes weights away while the loop trains; :class:`kdsearch.pruning.Pruner` does."""
-
-    @property
-    def settled(self) -> bool:
-        """Whether the network has its final shape. Only then can an epoch be the best one."""
-
-    def start(self, trainer: Trainer) -> None:
-        """Look at the trainer before the first update, and refuse what cannot work."""
-
-    def after_backward(self, trainer: Trainer, batch: Minibatch) -> None:
-        """The gradients of a minibatch stand in ``.grad``; the update follows."""
-
-    def after_step(self, trainer: Trainer) -> None:
-        """The update is done. This is where the network may be replaced."""
-
-    def figures(self) -> dict[str, float]:
-        """How far it has come, by names that begin with "pruning/"."""
-
-    def histograms(self, after: int) -> Histograms:
-        """Of the stages done after so many minibatches (:attr:`EpochReport.histograms`)."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values to carry on from."""
-
-    def load_state_dict(self, state: Mapping[str, Any] | None, trainer: Trainer) -> None:
-        """Carry on; the trainer has its network again, its loss may be changed."""
 
 
 class Trainer:

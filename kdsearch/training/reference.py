@@ -15,8 +15,10 @@ from kdsearch.data import Dataset
 from kdsearch.errors import UserError
 from kdsearch.models.layout import Channels, Layout
 from kdsearch.training.checkpoint import Checkpoint, load_checkpoint, load_tensors, save_checkpoint, save_tensors
-from kdsearch.training.fit import EpochReport, FitResult, LossFunction, Trainer, fit
+from kdsearch.training.fit import Trainer, fit
 from kdsearch.training.network import new_network
+from kdsearch.training.parts import LossFunction
+from kdsearch.training.report import EpochReport, FitResult
 from kdsearch.training.settings import FitSettings
 
 __all__ = ["PROTOCOL", "default_cache", "fingerprint", "fit_resumably", "path_of", "train_once"]

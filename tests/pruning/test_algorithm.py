@@ -11,7 +11,9 @@ from torch import Tensor
 from kdsearch.data import Dataset
 from kdsearch.pruning import Pruner, PruneSettings
 from kdsearch.pruning.structure import Selection, layers
-from kdsearch.training.fit import Histograms, Minibatch, Trainer
+from kdsearch.training.fit import Trainer
+from kdsearch.training.parts import Minibatch
+from kdsearch.training.report import Histograms
 from kdsearch.training.settings import FitSettings
 from tests.pruning.conftest import trainer_of
 

@@ -17,8 +17,9 @@ from kdsearch.models.stgcn import STGCN
 from kdsearch.pruning import Pruner, PruneSettings, Stage
 from kdsearch.pruning.importance import Importance, Statistics, group_importance
 from kdsearch.pruning.structure import layers, parameter_count
-from kdsearch.training.fit import Minibatch, Trainer
+from kdsearch.training.fit import Trainer
 from kdsearch.training.network import new_network
+from kdsearch.training.parts import Minibatch
 from kdsearch.training.settings import FitSettings
 from tests.pruning.conftest import SMALL, randomise
 
