@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import math
 import os
 import re
@@ -59,6 +60,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b")
+_NO_WAY_THERE = (errno.ENAMETOOLONG, errno.EACCES)
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
@@ -70,8 +72,9 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
         argv: its arguments; None for those of the process.
 
     Returns:
-        The exit code: 2 and one sentence on stderr for a `UserError`, 130 for Ctrl-C, 141 in silence when the
-        reader of a pipe has gone. Anything else is a defect and keeps its traceback.
+        The exit code: 2 and one sentence on stderr for a `UserError` and for a path that cannot even be looked up,
+        130 for Ctrl-C, 141 in silence when the reader of a pipe has gone. Anything else is a defect and keeps its
+        traceback.
     """
     # Read when torch loads its thread pool. Threads that wait must soon sleep, or on a busy machine they spin away the
     # cores that others (Ray's workers among them) want; 25 times slower was seen. At once would be too soon: waking
@@ -90,6 +93,12 @@ def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] 
         # The interpreter flushes stdout once more as it exits; give it somewhere to write.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except OSError as error:
+        # Such a name came from outside, wherever it was first looked up: pathlib answers "not there" for others only.
+        if error.errno not in _NO_WAY_THERE or error.filename is None:
+            raise
+        print(f"kdsearch: error: {error.filename}: {error.strerror}; give another path", file=sys.stderr)
+        return USER_ERROR
     return code
 
 

@@ -61,7 +61,7 @@ def fetch(file: RemoteFile, dataset: str, data_dir: str | Path | None = None) ->
     if found := _find(file, dataset, folder):
         return found
     target = folder / dataset / file.name
-    stranger = " (the one there is a different file)" if (folder / file.name).is_file() else ""
+    stranger = " (the one there is a different file)" if os.path.isfile(folder / file.name) else ""
     missing = f"dataset {dataset!r} needs {file.name}, which is not in {folder}{stranger} or {target.parent}"
     mend = "put it there, say with --data-dir where it is, or try --dataset demo, which needs no file"
     lock = FileLock(target.parent / f".{file.name}.lock")
@@ -83,7 +83,7 @@ def fetch(file: RemoteFile, dataset: str, data_dir: str | Path | None = None) ->
 def _find(file: RemoteFile, dataset: str, folder: Path) -> Path | None:
     for name in (file.name, *file.aliases):
         for place in (folder / dataset / name, folder / name):
-            if not place.is_file():
+            if not os.path.isfile(place):
                 continue
             try:
                 same = git_blob_id(place) == file.blob

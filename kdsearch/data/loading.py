@@ -48,7 +48,7 @@ def load(name_or_path: str | Path, data_dir: str | Path | None = None) -> Datase
             locate(declaration, declaration.graph.file, data_dir),
         )
     declared = Path("experiments", "datasets", f"{path.name}.toml")
-    hint = f"; there is {declared}" if path.name and declared.is_file() else ""
+    hint = f"; there is {declared}" if path.name and os.path.isfile(declared) else ""
     raise UserError(
         f"unknown dataset {name!r}: give one of {', '.join(KNOWN)}, or the path of a .toml file that declares one{hint}"
     )
@@ -70,7 +70,7 @@ def locate(declaration: Declaration, file: str, data_dir: str | Path | None = No
         if declaration.folder is not None:
             places.append(declaration.folder / wanted)
     for place in places:
-        if place.is_file():
+        if os.path.isfile(place):  # False also for a name that is too long, where pathlib raises
             return place
     looked = ", ".join(str(place) for place in places)
     raise UserError(

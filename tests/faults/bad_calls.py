@@ -21,6 +21,7 @@ Files = Mapping[str, str | bytes]
 NO_KD: Files = {"space.toml": SPACE.split("[stcd]")[0] + "[none]\n"}
 HIDDEN: Files = {"space.toml": SPACE.split("[stcd]")[0] + "[fitnet]\nweight = { low = 0.1, high = 1.0 }\n"}
 MINE = "--dataset corner.toml --space space.toml"
+LONG = "x" * 256  # one more than a name may have
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,12 @@ FLAGS: dict[str, Call] = {
     "--set half a window": tune("--set batch_size=1.5", "batch_size"),
     "--set endless": tune("--set alpha1=inf", "alpha1"),
     "--dataset empty": Call("tune", "--dataset=", "unknown dataset"),
+    "--dataset a very long name": Call("tune", f"--dataset {LONG}", "unknown dataset"),
+    "--data-dir a very long name": Call("tune", f"--dataset pemsd7 --data-dir {LONG}", "too long"),
+    "--output a very long name": Call("tune", f"{MINE} --output {LONG}", "too long; give another path"),
+    "train: --params a very long name": Call("train", f"--params {LONG}", "too long; give another path"),
+    "export: a very long name": Call("export", f"--output {LONG}", "too long; give another path"),
+    "graph.file of a very long name": declaration('"graph.csv"', f'"{LONG}"', "no file xxx"),
     "--dataset a folder": Call("tune", "--dataset .", "unknown dataset"),
     "--resume with nothing there": tune("--resume --output nowhere --trials 0", "at least 1"),
     "--data-dir of a known set, offline": Call("tune", "--dataset pemsd7 --data-dir file", "PeMSD7_V_228.csv"),

@@ -13,7 +13,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kdsearch.data import Dataset, load
@@ -110,7 +110,8 @@ SPACE_DOCUMENT = tomllib.loads(SPACE)
 
 
 @FUZZ
-@given(st.sampled_from(places(DECLARATION)), VALUES)
+@example(at=("graph", "file"), value="x" * 256)
+@given(at=st.sampled_from(places(DECLARATION)), value=VALUES)
 def test_any_value_anywhere_in_a_declaration(folder: Path, at: tuple[str, ...], value: Any) -> None:
     document = with_value(DECLARATION, at, value)
     (folder / "x.toml").write_text("\n".join(f"{k} = {toml(v)}" for k, v in document.items()))
