@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -20,6 +21,7 @@ from kdsearch.job.plan import Plan
 from kdsearch.search.interrupt import StopRequest
 from kdsearch.search.resources import make_plan
 from kdsearch.search.session import Session, current_machine
+from kdsearch.search.workers import in_workers
 from kdsearch.training.checkpoint import Checkpoint, load_checkpoint
 from kdsearch.training.reference import path_of
 from kdsearch.training.settings import FitSettings
@@ -119,29 +121,31 @@ class _Run:
             settings.gpus_per_trial,
         )
         self._banks: dict[tuple[Any, ...], tuple[Any, Checkpoint | None]] = {}
-        self._running: dict[Any, tuple[Task, float]] = {}
-        self._total = len(missing)
+        self._total, self._ended = len(missing), 0
         self._began, self._told = time.monotonic(), time.monotonic()
 
     def go(self) -> None:
         """Run until nothing is left that can be run."""
         import ray
 
+        from kdsearch.search.trainable import one_line
+
         remote = ray.remote(num_cpus=self._resources.cpus, num_gpus=self._resources.gpus, max_retries=_RETRIES)(
             _in_worker
         )
-        try:
-            while self._waiting or self._running:
-                while len(self._running) < self._resources.concurrency:
-                    task = self._next()
-                    if task is None:
-                        break
-                    arguments = self._arguments(task)
-                    self._running[remote.remote(task, *arguments)] = (task, time.monotonic())
-                self._collect(ray)
-        finally:
-            for reference in self._running:
-                ray.cancel(reference, force=True)
+
+        def submit(task: Task) -> Any:
+            return remote.remote(task, *self._arguments(task))
+
+        with contextlib.closing(
+            in_workers(self._next, submit, self._resources.concurrency, self._stop, self._tell)
+        ) as ended:
+            for task, reference in ended:
+                try:
+                    record = ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    record = Record(task.seed, error=one_line(getattr(error, "cause", None) or error))
+                self._finish(task, record)
 
     def _next(self) -> Task | None:
         """A task that waits for nothing; one that waits for what failed fails too."""
@@ -197,44 +201,29 @@ class _Run:
             self._banks[key] = (None if bank is None else ray.put(bank), live)
         return self._banks[key]
 
-    def _collect(self, ray: Any) -> None:
-        from kdsearch.search.trainable import one_line
-
-        ready, _ = ray.wait(list(self._running), timeout=0.2) if self._running else ([], [])
-        if self._stop.reason is not None:
-            raise KeyboardInterrupt
-        for reference in ready:
-            task, _ = self._running.pop(reference)
-            try:
-                record = ray.get(reference)
-            except ray.exceptions.RayError as error:
-                record = Record(task.seed, error=one_line(getattr(error, "cause", None) or error))
-            self._finish(task, record)
-        if time.monotonic() - self._told > _TELL_EVERY_S:
-            self._tell()
-
     def _finish(self, task: Task, record: Record) -> None:
         self._done[task.key] = record
-        count = self._total - len(self._waiting) - len(self._running)
+        self._ended += 1
         how = record.error or f"validation {record.validation['score']:.3f} in {record.seconds:.0f} s"
-        self._say(f"{count} of {self._total}: {task.key}: {how}")
+        self._say(f"{self._ended} of {self._total}: {task.key}: {how}")
         self._told = time.monotonic()
 
-    def _tell(self) -> None:
-        """How far the running tasks have come, and about how long the rest will take."""
+    def _tell(self, running: Collection[Task]) -> None:
+        """Now and then, how far the running tasks have come, and about how long the rest will take."""
         from ray.experimental.internal_kv import _internal_kv_get
 
+        if time.monotonic() - self._told < _TELL_EVERY_S:
+            return
         self._told = time.monotonic()
         parts = []
-        for task, _ in self._running.values():
+        for task in running:
             told = _internal_kv_get(f"{_PROGRESS}{task.key}")
             parts.append(f"{task.key}: {told.decode() if told else 'begun'}")
-        count = self._total - len(self._waiting) - len(self._running)
         left = ""
-        if count:
-            each = (time.monotonic() - self._began) / count
-            left = f"; about {math.ceil(each * (self._total - count) / 60)} min left"
-        self._say(f"{count} of {self._total} done, now {', '.join(parts)}{left}")
+        if self._ended:
+            each = (time.monotonic() - self._began) / self._ended
+            left = f"; about {math.ceil(each * (self._total - self._ended) / 60)} min left"
+        self._say(f"{self._ended} of {self._total} done, now {', '.join(parts)}{left}")
 
 
 def _bank_key(row: Row) -> tuple[Any, ...]:

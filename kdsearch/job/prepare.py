@@ -14,15 +14,14 @@ from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.job import bank as banks
 from kdsearch.job import pruning as prunings
 from kdsearch.job.plan import Plan
-from kdsearch.job.say import Say, Told
+from kdsearch.job.references import trained, trained_teachers
+from kdsearch.job.say import Say
 from kdsearch.models.classical import CopyLast, RidgeAR
 from kdsearch.pruning.objective import PruningObjective
 from kdsearch.search.space import Space
 from kdsearch.training.checkpoint import Checkpoint
 from kdsearch.training.evaluate import Forecaster, evaluate
 from kdsearch.training.metrics import score
-from kdsearch.training.reference import train_once
-from kdsearch.training.settings import FitSettings
 
 __all__ = [
     "Prepared",
@@ -31,8 +30,6 @@ __all__ = [
     "mean_of",
     "prepare",
     "start_of",
-    "trained",
-    "trained_teachers",
 ]
 
 
@@ -107,11 +104,6 @@ def prepare(plan: Plan, bank_memory: int | str, say: Say) -> Prepared:
     return Prepared(plan, teachers, {seed: student}, models, objective, start, seconds, warnings)
 
 
-def trained_teachers(plan: Plan, say: Say) -> list[Checkpoint]:
-    """The teachers of a plan, from the cache or trained now, one after the other."""
-    return [trained(plan, "teacher", settings, say) for settings in plan.teachers]
-
-
 def mean_of(teachers: Sequence[Checkpoint], dataset: Dataset, device: str) -> MeanForecaster:
     """Several teachers as one forecaster."""
     return MeanForecaster([teacher.network(dataset, device).eval() for teacher in teachers])
@@ -134,29 +126,6 @@ def build_objective(
     if plan.pruning is None or start is None:
         return distillation
     return PruningObjective(distillation, start, plan.pruning, plan.cost)
-
-
-def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoint:
-    """A reference network from the cache, or trained now with a line now and then."""
-    label = f"{name} without KD, seed {settings.seed}"
-    if name == "teacher":
-        label = name if plan.n_teachers == 1 else f"teacher, seed {settings.seed}"
-    with Told(say, label, settings) as told:
-        checkpoint, cached = train_once(
-            plan.dataset,
-            name,
-            plan.layout(name),
-            losses.build("none", error=settings.error),
-            settings,
-            plan.cache,
-            plan.device,
-            on_epoch=told,
-            on_wait=lambda: say(f"{label}: another process is training it, waiting"),
-        )
-    found = "from the cache" if cached else f"trained in {checkpoint.seconds:.0f} s"
-    reached = checkpoint.validation["score"]
-    say(f"{label}: {found}, epoch {checkpoint.epoch} of {settings.epochs}, validation {reached:.3f}")
-    return checkpoint
 
 
 def _weak_teacher(count: int, own: float, others: dict[str, float]) -> list[str]:

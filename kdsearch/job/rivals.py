@@ -18,7 +18,8 @@ from typing import Any
 from kdsearch.distillation.losses import hyperparameters
 from kdsearch.distillation.objective import TRAINING_PARAMS, DistillationObjective
 from kdsearch.job.plan import Plan
-from kdsearch.job.prepare import Prepared, trained
+from kdsearch.job.prepare import Prepared
+from kdsearch.job.references import trained_all
 from kdsearch.job.say import Say, Trainings
 from kdsearch.pruning.objective import PARAMS, PruningObjective
 from kdsearch.results import store
@@ -61,7 +62,7 @@ def train_control(prepared: Prepared, winner: Confirmed, say: Say) -> list[Check
     if plan.pruning is not None or plan.space.loss == _TASK or alike == plan.student:
         return []
     say(f"control: the winner's student without KD, batch size {alike.batch_size}, rate {alike.learning_rate:.3g}")
-    found = [trained(plan, "student", replace(alike, seed=seed), say) for seed in plan.seeds]
+    found = trained_all(plan, "student", [replace(alike, seed=seed) for seed in plan.seeds], say)
     prepared.seconds["student_control"] = sum(c.seconds for c in found)
     return found
 
@@ -69,8 +70,9 @@ def train_control(prepared: Prepared, winner: Confirmed, say: Say) -> list[Check
 def train_students(prepared: Prepared, say: Say) -> None:
     """The students without KD of the usual batch size and rate that are not trained yet, one a seed."""
     plan, students = prepared.plan, prepared.students
-    for seed in plan.seeds[1:]:
-        students[seed] = trained(plan, "student", replace(plan.student, seed=seed), say)
+    missing = [seed for seed in plan.seeds if seed not in students]
+    wanted = [replace(plan.student, seed=seed) for seed in missing]
+    students.update(zip(missing, trained_all(plan, "student", wanted, say), strict=True))
     prepared.seconds["student_none"] = sum(c.seconds for c in students.values())
 
 

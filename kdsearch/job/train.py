@@ -20,7 +20,8 @@ from kdsearch.distillation.objective import TRAINING_PARAMS, DistillationObjecti
 from kdsearch.errors import UserError
 from kdsearch.job.bank import recorded_sampling
 from kdsearch.job.plan import Plan, check
-from kdsearch.job.prepare import build_bank, build_objective, start_of, trained, trained_teachers
+from kdsearch.job.prepare import build_bank, build_objective, start_of
+from kdsearch.job.references import trained, trained_teachers
 from kdsearch.job.say import Say, Told
 from kdsearch.job.settings import JobSettings
 from kdsearch.models.layout import Layout

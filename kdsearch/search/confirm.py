@@ -5,6 +5,7 @@ Only validation figures are read here. Whoever calls measures the winner on the 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -24,6 +25,7 @@ from kdsearch.search.objective import Objective
 from kdsearch.search.resources import Plan, make_plan
 from kdsearch.search.session import current_machine, ray_session
 from kdsearch.search.settings import SearchSettings, disk_errors, output_lock
+from kdsearch.search.workers import in_workers
 
 if TYPE_CHECKING:
     from kdsearch.search.record import Ranked
@@ -145,32 +147,23 @@ def _run_jobs(
 
     from kdsearch.search.trainable import one_line
 
-    shared = ray.put(objective)
+    shared, waiting = ray.put(objective), iter(jobs)
     remote = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=_RETRIES)(_train)
-    waiting = list(jobs)
-    running: dict[Any, tuple[Ranked, int]] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < plan.concurrency:
-                candidate, seed = waiting.pop(0)
-                arguments = (dict(candidate.params), seed, epochs, plan.cpus, plan.gpus, plan.memory_fraction)
-                running[remote.remote([shared], *arguments)] = (candidate, seed)
-            ready, _ = ray.wait(list(running), timeout=0.2)
-            if stop.reason is not None:
-                raise KeyboardInterrupt
-            for reference in ready:
-                candidate, seed = running.pop(reference)
-                try:
-                    run = ray.get(reference)
-                    store.write(candidate.params, run)
-                except ray.exceptions.RayError as error:
-                    run = SeedRun(seed, 0, math.nan, {}, 0.0, error=one_line(error))
-                    store.died(candidate.params, run)
-                if on_run is not None:
-                    on_run(candidate.number, run)
-    finally:
-        for reference in running:
-            ray.cancel(reference, force=True)
+
+    def submit(job: tuple[Ranked, int]) -> Any:
+        candidate, seed = job
+        return remote.remote([shared], dict(candidate.params), seed, epochs, plan.cpus, plan.gpus, plan.memory_fraction)
+
+    with contextlib.closing(in_workers(lambda: next(waiting, None), submit, plan.concurrency, stop)) as ended:
+        for (candidate, seed), reference in ended:
+            try:
+                run = ray.get(reference)
+                store.write(candidate.params, run)
+            except ray.exceptions.RayError as error:
+                run = SeedRun(seed, 0, math.nan, {}, 0.0, error=one_line(error))
+                store.died(candidate.params, run)
+            if on_run is not None:
+                on_run(candidate.number, run)
 
 
 def _train(

@@ -1,0 +1,227 @@
+"""Networks trained on the task alone, from the cache or trained now: here, or beside each other in Ray's workers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kdsearch.distillation import losses
+from kdsearch.errors import UserError
+from kdsearch.job.plan import Plan
+from kdsearch.job.say import Say, Speaker, Told, Trainings
+from kdsearch.models.layout import Layout
+from kdsearch.search import resources
+from kdsearch.search.interrupt import StopRequest
+from kdsearch.search.resources import Machine, local_machine, make_plan
+from kdsearch.search.session import cluster_errors, current_machine, ray_session
+from kdsearch.search.workers import in_workers
+from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
+from kdsearch.training.reference import path_of, train_once
+from kdsearch.training.report import EpochReport
+from kdsearch.training.settings import FitSettings
+
+__all__ = ["trained", "trained_all", "trained_teachers"]
+
+_TASK = "none"
+# Threads that a teacher's matrices pay for; a student's do not.
+_TEACHER_CPUS = 2
+_RETRIES = 2
+_PROGRESS = "kdsearch/reference/"
+
+
+def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoint:
+    """A network of the plan from the cache, or trained now in this process with a line now and then.
+
+    Args:
+        plan: says on what, in which shape and where.
+        name: ``"teacher"``, ``"base"`` or ``"student"``.
+        settings: how.
+        say: takes a line at a time.
+
+    Raises:
+        UserError: the cache cannot be written, or the training diverged.
+    """
+    label = _label(plan, name, settings)
+    with Told(say, label, settings) as told:
+        checkpoint, cached = train_once(
+            plan.dataset,
+            name,
+            plan.layout(name),
+            losses.build(_TASK, error=settings.error),
+            settings,
+            plan.cache,
+            plan.device,
+            on_epoch=told,
+            on_wait=lambda: say(f"{label}: another process is training it, waiting"),
+        )
+    say(_result(label, checkpoint, settings, cached))
+    return checkpoint
+
+
+def trained_teachers(plan: Plan, say: Say) -> list[Checkpoint]:
+    """The teachers of a plan: :func:`trained_all`."""
+    return trained_all(plan, "teacher", plan.teachers, say)
+
+
+def trained_all(plan: Plan, name: str, wanted: Sequence[FitSettings], say: Say) -> list[Checkpoint]:
+    """Several networks of one shape, beside each other where there is room for two, else one after the other.
+
+    A student takes what a trial takes; a teacher a device of its own, or two threads and its share of those left.
+    What an interrupted training computed is kept and carried on from.
+
+    Args:
+        plan: says on what, in which shape and where.
+        name: ``"teacher"``, ``"base"`` or ``"student"``.
+        wanted: how each is trained.
+        say: takes a line at a time.
+
+    Returns:
+        In the order wanted.
+
+    Raises:
+        UserError: as :func:`trained`, or the cluster was lost.
+        KeyboardInterrupt: Ctrl-C or SIGTERM.
+    """
+    missing = [s for s in wanted if not path_of(plan.cache, plan.dataset, name, plan.layout(name), s).exists()]
+    found: dict[FitSettings, Checkpoint] = {}
+    if len(missing) > 1 and _room(plan, name, len(missing)):
+        found = _beside_each_other(plan, name, missing, say)
+    return [found[s] if s in found else trained(plan, name, s, say) for s in wanted]
+
+
+def _label(plan: Plan, name: str, settings: FitSettings) -> str:
+    if name != "teacher":
+        return f"{name} without KD, seed {settings.seed}"
+    return name if plan.n_teachers == 1 else f"teacher, seed {settings.seed}"
+
+
+def _result(label: str, checkpoint: Checkpoint, settings: FitSettings, cached: bool) -> str:
+    found = "from the cache" if cached else f"trained in {checkpoint.seconds:.0f} s"
+    reached = checkpoint.validation["score"]
+    return f"{label}: {found}, epoch {checkpoint.epoch} of {settings.epochs}, validation {reached:.3f}"
+
+
+def _room(plan: Plan, name: str, count: int) -> bool:
+    """Whether two can be trained at once; a cluster is taken to have it."""
+    return plan.search.address is not None or _resources(plan, name, local_machine(), count).concurrency > 1
+
+
+def _resources(plan: Plan, name: str, machine: Machine, count: int) -> resources.Plan:
+    limits = plan.search
+    if name == "student":
+        return make_plan(
+            machine, count, limits.concurrency, limits.cpus_per_trial, limits.gpus_per_trial, limits.peak_bytes
+        )
+    most = max(node.cpus for node in machine.nodes)
+    share = most // math.ceil(count / len(machine.nodes))
+    cpus = min(most, max(limits.cpus_per_trial, _TEACHER_CPUS, share))
+    found = make_plan(machine, count, "auto", cpus, 1 if machine.gpus and limits.gpus_per_trial != 0 else 0)
+    if limits.concurrency == "auto":
+        return found
+    return replace(found, concurrency=min(found.concurrency, limits.concurrency))
+
+
+def _beside_each_other(plan: Plan, name: str, wanted: Sequence[FitSettings], say: Say) -> dict[FitSettings, Checkpoint]:
+    """Train in Ray's workers, telling of each as :func:`trained` does."""
+    import ray
+
+    line = say.line if isinstance(say, Speaker) else say  # the view shows how many are done
+    tellers = {settings: Told(line, _label(plan, name, settings), settings) for settings in wanted}
+
+    def tell(running: Collection[FitSettings]) -> None:
+        for settings in running:
+            report = _told(plan, name, settings)
+            if report is not None:
+                tellers[settings](report)
+
+    found: dict[FitSettings, Checkpoint] = {}
+    with (
+        cluster_errors(plan.search.address),
+        StopRequest() as stop,
+        ray_session(plan.search.address) as ready,
+        Trainings(say, f"{name}s", len(wanted)) as trainings,
+    ):
+        ready()
+        stop.install()
+        given = _resources(plan, name, current_machine(), len(wanted))
+        remote = ray.remote(num_cpus=given.cpus, num_gpus=given.gpus, max_retries=_RETRIES)(_in_worker)
+        shared, layout, waiting = ray.put(plan.dataset), plan.layout(name), iter(wanted)
+
+        def submit(settings: FitSettings) -> Any:
+            return remote.remote([shared], name, layout, settings, plan.cache, given)
+
+        with contextlib.closing(
+            in_workers(lambda: next(waiting, None), submit, given.concurrency, stop, tell)
+        ) as ended:
+            for settings, reference in ended:
+                label = _label(plan, name, settings)
+                checkpoint, cached = _get(reference, label)
+                path = path_of(plan.cache, plan.dataset, name, layout, settings)
+                if not path.exists():  # it was trained on another machine
+                    save_checkpoint(path, checkpoint)
+                found[settings] = checkpoint
+                say(_result(label, checkpoint, settings, cached))
+                trainings.one_ended()
+    return found
+
+
+def _get(reference: Any, label: str) -> tuple[Checkpoint, bool]:
+    import ray
+
+    try:
+        found: tuple[Checkpoint, bool] = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, UserError):
+            raise cause from None
+        raise
+    except ray.exceptions.WorkerCrashedError as error:
+        raise UserError(
+            f"{label}: its process was killed {_RETRIES + 1} times ({str(error).splitlines()[0][:200]}), often for "
+            "want of memory: what was trained is kept, run the same command with --concurrency 1"
+        ) from None
+    return found
+
+
+def _in_worker(
+    shared: list[Any], name: str, layout: Layout, settings: FitSettings, cache: Path, given: resources.Plan
+) -> tuple[Checkpoint, bool]:
+    import ray
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    from kdsearch.search.trainable import prepare_device, release_memory, reseed
+
+    device = prepare_device(given.cpus, given.gpus, given.memory_fraction)
+    release_memory()
+    reseed(settings.seed)
+    dataset = ray.get(shared[0])
+    key = _progress_key(dataset.fingerprint, name, settings)
+
+    def on_epoch(report: EpochReport) -> None:
+        told = [report.epoch, report.score, report.best_score, report.seconds]
+        _internal_kv_put(key, json.dumps(told).encode())
+
+    loss = losses.build(_TASK, error=settings.error)
+    return train_once(dataset, name, layout, loss, settings, cache, device, on_epoch=on_epoch)
+
+
+def _told(plan: Plan, name: str, settings: FitSettings) -> EpochReport | None:
+    """What a worker has told of a training since it was last asked."""
+    from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get
+
+    key = _progress_key(plan.dataset.fingerprint, name, settings)
+    told = _internal_kv_get(key)
+    if not told:
+        return None
+    _internal_kv_del(key)
+    epoch, score, best, seconds = json.loads(told)
+    return EpochReport(epoch, score, {}, {}, settings.rate(epoch), seconds, best_score=best)
+
+
+def _progress_key(data: str, name: str, settings: FitSettings) -> str:
+    return f"{_PROGRESS}{data}/{name}/{settings.seed}/{settings.batch_size}/{settings.learning_rate!r}"
