@@ -168,6 +168,14 @@ def non_negative_int(text: str) -> int:
     return _whole(text, least=0, wanted="a whole number of at least 0")
 
 
+def time_of_day(text: str) -> int:
+    """``HH:MM`` as minutes since midnight."""
+    found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"wants a time from 00:00 to 23:59, not {text!r}")
+    return 60 * int(found[1]) + int(found[2])
+
+
 def numbers(text: str) -> tuple[int, ...]:
     """Whole numbers of at least 0 with commas between, such as ``3,17``; each counts once."""
     return tuple(

@@ -50,6 +50,13 @@ def parser() -> command.Parser:
     read.add_argument(
         "--skip-columns", type=command.non_negative_int, default=0, metavar="N", help="leading csv columns to leave out"
     )
+    read.add_argument(
+        "--time",
+        type=command.time_of_day,
+        dest="minute",
+        metavar="HH:MM",
+        help="of the last reading; needed by networks of --recipe best, which know how a day usually goes",
+    )
     out = p.add_argument_group("what to write")
     out.add_argument("--format", choices=("csv", "json"), default="csv", help="a row a time step, or one object")
     out.add_argument("--file", type=Path, metavar="PATH", help="write there, not to the terminal")

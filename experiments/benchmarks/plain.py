@@ -137,7 +137,7 @@ class PlainSTGCN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.features(x).prediction
 
-    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, None]:
+    def roll_out(self, x: Tensor, steps: int, start: Tensor | None = None) -> tuple[Tensor, None]:
         """Every step from a whole window: ``[B, n_his, N] -> [B, steps, N]``."""
         return windowed_roll_out(lambda window: self(window.unsqueeze(1)), x, self.n_his, steps), None
 

@@ -130,7 +130,7 @@ class _Windowed:
     def __init__(self, model: STGCN) -> None:
         self._model = model
 
-    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, None]:
+    def roll_out(self, x: Tensor, steps: int, start: Tensor | None = None) -> tuple[Tensor, None]:
         return windowed_roll_out(lambda window: self._model(window.unsqueeze(-1)), x, self._model.n_his, steps), None
 
 

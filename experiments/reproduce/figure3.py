@@ -46,8 +46,9 @@ def representations(network: STGCN, dataset: Dataset) -> Tensor:
     """Outputs of the last temporal layer for :data:`POINTS` test windows, ``[points, T, N, C]`` in float64."""
     windows = Windows(dataset, "test")
     index = torch.linspace(0, len(windows) - 1, min(POINTS, len(windows))).round().long()
-    x = windows.inputs(*windows.locate(index))
-    return network.features(x.unsqueeze(-1)).temporal[-1].double()
+    day, start = windows.locate(index)
+    x = windows.inputs(day, start)
+    return network.features(x.unsqueeze(-1), start).temporal[-1].double()
 
 
 def cka(a: Tensor, b: Tensor) -> float:

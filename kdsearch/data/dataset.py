@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdsearch.data import graph
+from kdsearch.data.usual import scored_day, usual_series
 from kdsearch.errors import UserError
 
 __all__ = ["FULL_TRAINING_WINDOWS", "MINUTES_PER_DAY", "Dataset", "Part", "Split"]
@@ -191,6 +192,16 @@ class Dataset:
     def graph_kernel(self) -> NDArray[np.float32]:
         """Chebyshev basis ``[I, L~, 2 L~^2 - I]`` of the scaled Laplacian, float32 ``[3, N, N]``."""
         return graph.chebyshev_basis(graph.scaled_laplacian(self.weights)).astype(np.float32)
+
+    @cached_property
+    def usual(self) -> NDArray[np.float32]:
+        """The usual day of the training days as a Fourier series (:mod:`kdsearch.data.usual`), ``[33, N]`` in mph."""
+        return usual_series(self.days("train").astype(np.float64))
+
+    @cached_property
+    def usual_day(self) -> NDArray[np.float32]:
+        """The same at every step of a day, z-scored, float32 ``[steps_per_day, N]``."""
+        return scored_day(self.usual, self.steps_per_day, self.mean, self.std)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdsearch.data import graph
-from kdsearch.data.dataset import Dataset
+from kdsearch.data.dataset import MINUTES_PER_DAY, Dataset
 from kdsearch.data.declaration import MPH
+from kdsearch.data.usual import scored_day
 
 __all__ = ["Site"]
 
@@ -29,6 +30,8 @@ class Site:
         missing: what marks a missing reading, ``"nan"``, or ``"zero"`` as well.
         minutes: between two readings.
         n_his, n_pred: readings that a forecast sees, and steps that it looks ahead.
+        usual: float32 ``[33, N]``, the usual day as a Fourier series in mph (:mod:`kdsearch.data.usual`); None in files
+            of earlier versions, whose networks do not look at it.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Site:
     minutes: int = 5
     n_his: int = 12
     n_pred: int = 9
+    usual: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, dataset: Dataset) -> Site:
@@ -56,6 +60,7 @@ class Site:
             minutes=dataset.minutes_per_step,
             n_his=dataset.n_his,
             n_pred=dataset.n_pred,
+            usual=dataset.usual,
         )
 
     @property
@@ -72,6 +77,16 @@ class Site:
     def ahead(self) -> list[int]:
         """Minutes from the last reading to each step of a forecast: 5, 10, ... 45."""
         return [self.minutes * step for step in range(1, self.n_pred + 1)]
+
+    @property
+    def steps_per_day(self) -> int:
+        """Readings a day."""
+        return MINUTES_PER_DAY // self.minutes
+
+    @cached_property
+    def usual_day(self) -> NDArray[np.float32] | None:
+        """:attr:`usual` at every step of a day, z-scored, float32 ``[steps_per_day, N]``."""
+        return None if self.usual is None else scored_day(self.usual, self.steps_per_day, self.mean, self.std)
 
     @cached_property
     def graph_kernel(self) -> NDArray[np.float32]:
@@ -95,4 +110,9 @@ class Site:
         weights = np.zeros((rest["n_nodes"], rest.pop("n_nodes")))
         edges = np.asarray(rest.pop("edges"))
         weights[edges[:, 0], edges[:, 1]] = np.asarray(rest.pop("edge_weights"))
-        return cls(weights=weights, **rest)
+        usual = rest.pop("usual", None)
+        if usual is not None:
+            usual = np.asarray(usual, np.float32)
+            if usual.ndim != 2 or len(usual) % 2 == 0 or usual.shape[1] != len(weights):
+                raise ValueError(f"the usual day of {len(weights)} sensors cannot be {list(usual.shape)}")
+        return cls(weights=weights, usual=usual, **rest)

@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from kdsearch.data.dataset import MINUTES_PER_DAY
 from kdsearch.data.site import Site
 from kdsearch.deploy.forecaster import Forecaster
 from kdsearch.deploy.models import Model
 from kdsearch.deploy.student import Student
 from kdsearch.models.stgcn import STGCN
 
-__all__ = ["TOLERANCE", "Agreement", "agreement", "readings_like"]
+__all__ = ["TOLERANCE", "Agreement", "agreement", "minutes_like", "readings_like"]
 
 # Most that a file may differ by from PyTorch in double precision, in standard deviations of the training speeds ...
 TOLERANCE = 1e-5
@@ -49,14 +50,15 @@ class Agreement(NamedTuple):
 def agreement(student: Student, model: Model) -> Agreement:
     """Compare a file with its network on made-up readings, for several sizes of batch."""
     network, site = student
-    exact, single = _native(copy.deepcopy(network).double(), site), _native(network, site)
+    exact, single = Forecaster.of(copy.deepcopy(network).double(), site), Forecaster.of(network, site)
     worst = np.zeros((2, 2))
     for batch in _BATCHES:
-        readings = readings_like(site, batch)
+        readings, minute = readings_like(site, batch), minutes_like(network, batch)
+        told = None if minute is None else torch.from_numpy(minute)
         with torch.no_grad():
-            truth = [y.numpy() for y in exact(torch.from_numpy(readings).double())]
-            rounded = [y.numpy() for y in single(torch.from_numpy(readings))]
-        for i, found in enumerate((model.run(readings), rounded)):
+            truth = [y.numpy() for y in exact(torch.from_numpy(readings).double(), told)]
+            rounded = [y.numpy() for y in single(torch.from_numpy(readings), told)]
+        for i, found in enumerate((model.run(readings, minute), rounded)):
             worst[i] = np.maximum(worst[i], [_largest(y, t) for y, t in zip(found, truth, strict=True)])
     return Agreement(*(float(w) for w in (worst / (site.std / site.mph)).ravel()))
 
@@ -77,12 +79,15 @@ def readings_like(site: Site, batch: int) -> np.ndarray:
     return speeds.astype(np.float32)
 
 
+def minutes_like(network: STGCN, batch: int) -> np.ndarray | None:
+    """Minutes of the day ``[batch]`` for :func:`readings_like`, midnight among them; None if the network needs none."""
+    if not network.layout.calendar:
+        return None
+    return np.linspace(0, MINUTES_PER_DAY - 1, batch).round().astype(np.int64)
+
+
 def _largest(found: np.ndarray, truth: np.ndarray) -> float:
     if found.shape != truth.shape:
         return math.inf
     largest = float(np.abs(found - truth).max())
     return largest if math.isfinite(largest) else math.inf
-
-
-def _native(network: STGCN, site: Site) -> Forecaster:
-    return Forecaster(lambda z: network.roll_out(z, site.n_pred)[0], site).eval()

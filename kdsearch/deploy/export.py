@@ -46,6 +46,8 @@ def run_export(
         f"ahead, {found.forecast:.1e} over all steps ({unit * found.forecast:.1g} {spec.unit})"
     )
     print(f"  readings [B, {spec.history}, {spec.sensors}] in {spec.unit}, every {spec.minutes} minutes, oldest first")
+    if spec.clock:
+        print("  minute   [B], of the day: that of the last reading")
     print(f"  next     [B, {spec.sensors}] in {spec.unit}, {spec.ahead[0]} minutes ahead")
     span = f"{spec.ahead[0]} to {spec.ahead[-1]} minutes ahead"
     print(f"  forecast [B, {spec.steps}, {spec.sensors}] in {spec.unit}, {span}")

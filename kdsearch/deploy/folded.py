@@ -40,20 +40,31 @@ class Folded(nn.Module):
         self.register_buffer("orders", kernel[1:].detach().transpose(1, 2).contiguous())
         self.register_buffer("last", head.weight.detach().t()[:, :, None, None].clone())
         self.register_buffer("bias", head.bias.detach().clone())
+        self.register_buffer("usual", model.usual)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, start: Tensor | None = None) -> Tensor:
         """Z-scored windows ``[B, n_his, N]`` to z-scored forecasts ``[B, steps, N]``, as :meth:`STGCN.roll_out`."""
         kept: list[Tensor] = []
         forecasts = []
         x = x[:, None]
         for step in range(self.steps):
-            x = self._once(x, kept, first=step == 0)
+            told = x
+            if self.usual is not None and start is not None:
+                told = torch.cat((x, self._calendar(start, x.shape[2])), dim=1)
+                start = start + x.shape[2]
+            x = self._once(told, kept, first=step == 0)
             forecasts.append(x)
         return torch.cat(forecasts, dim=2)[:, 0]
 
+    def _calendar(self, start: Tensor, length: int) -> Tensor:
+        """What the calendar tells at ``length`` steps from ``start [B]`` on, ``[B, K, length, N]``."""
+        usual = cast(Tensor, self.usual)
+        step = (start[:, None] + torch.arange(length, device=start.device)) % usual.shape[1]
+        return usual[:, step].transpose(0, 1)
+
     def _once(self, x: Tensor, kept: list[Tensor], first: bool) -> Tensor:
-        """``[B, 1, T, N]`` to the forecast ``[B, 1, 1, N]``; ``kept`` holds the last inputs of every temporal layer."""
-        place, last = 0, x[:, :, -1:]
+        """``[B, C, T, N]`` to the forecast ``[B, 1, 1, N]``; ``kept`` holds the last inputs of every temporal layer."""
+        place, last = 0, x[:, :1, -1:]
         for layer in self.layers:
             if isinstance(layer, _Temporal):
                 if layer.kt > 1:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from kdsearch.deploy.agreement import readings_like
+from kdsearch.deploy.agreement import minutes_like, readings_like
 from kdsearch.deploy.forecaster import Forecaster
 from kdsearch.deploy.models import open_model
 from kdsearch.deploy.student import Student
@@ -55,7 +55,7 @@ def latencies(student: Student, runs: int = 50, batches: Sequence[int] = BATCHES
     network, site = student
     teacher = new_network(site, TEACHER, seed=0).eval()
     with tempfile.TemporaryDirectory(prefix="kdsearch-") as folder:
-        forms: dict[str, tuple[int, Callable[[Any], Any]]] = {
+        forms: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
             "teacher, PyTorch": (teacher.n_parameters(), _native(teacher, site)),
             "student, PyTorch": (network.n_parameters(), _native(network, site)),
         }
@@ -64,26 +64,26 @@ def latencies(student: Student, runs: int = 50, batches: Sequence[int] = BATCHES
             forms[f"student, {kind}"] = (network.n_parameters(), open_model(path, threads=torch.get_num_threads()).run)
         rows = [Row(name, parameters, {}) for name, (parameters, _) in forms.items()]
         for batch in batches:
-            readings = readings_like(site, batch)
+            readings, minute = readings_like(site, batch), minutes_like(network, batch)
             seconds: dict[str, list[float]] = {name: [] for name in forms}
             for _ in range(_TURNS):
                 for name, (_, forecast) in forms.items():
-                    forecast(readings)  # the first of a turn finds the caches cold
+                    forecast(readings, minute)  # the first of a turn finds the caches cold
                     for _ in range(-(-runs // _TURNS)):
                         began = time.perf_counter()
-                        forecast(readings)
+                        forecast(readings, minute)
                         seconds[name].append(time.perf_counter() - began)
             for row in rows:
                 row.seconds[batch] = statistics.median(seconds[row.form])
     return rows
 
 
-def _native(network: Any, site: Any) -> Callable[[Any], Any]:
-    model = Forecaster(lambda z: network.roll_out(z, site.n_pred)[0], site).eval()
+def _native(network: Any, site: Any) -> Callable[[Any, Any], Any]:
+    model = Forecaster.of(network, site)
 
-    def forecast(readings: Any) -> Any:
+    def forecast(readings: Any, minute: Any) -> Any:
         with torch.no_grad():
-            return model(torch.from_numpy(readings))
+            return model(torch.from_numpy(readings), None if minute is None else torch.from_numpy(minute))
 
     return forecast
 

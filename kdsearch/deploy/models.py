@@ -16,6 +16,7 @@ from kdsearch.errors import UserError
 __all__ = ["Model", "open_model"]
 
 Array = NDArray[np.float32]
+Minutes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,13 @@ class Model:
     Attributes:
         spec: what to feed it.
         run: float32 readings ``[B, history, sensors]`` in ``spec.unit``, missing ones marked as ``spec.missing`` says,
-            to the next step ``[B, sensors]`` and all steps ``[B, steps, sensors]``.
+            to the next step ``[B, sensors]`` and all steps ``[B, steps, sensors]``; and, where ``spec.clock``, int64
+            minutes of the day ``[B]``, those of the last readings.
         form: ``"PyTorch"``, ``"onnx"`` or ``"pt2"``.
     """
 
     spec: Spec
-    run: Callable[[Array], tuple[Array, Array]]
+    run: Callable[[Array, Minutes | None], tuple[Array, Array]]
     form: str
 
 
@@ -69,10 +71,10 @@ def _onnx(path: Path, threads: int | None) -> Model:
     except Exception as error:  # a damaged or foreign file fails in many ways that mean the same to its user
         raise UserError(f"{path} is not a readable ONNX model ({type(error).__name__})") from None
     spec = Spec.read(session.get_modelmeta().custom_metadata_map.get(ENTRY), path)
-    name = session.get_inputs()[0].name
+    names = [given.name for given in session.get_inputs()]
 
-    def run(readings: Array) -> tuple[Array, Array]:
-        first, all_steps = session.run(None, {name: readings})
+    def run(readings: Array, minute: Minutes | None = None) -> tuple[Array, Array]:
+        first, all_steps = session.run(None, dict(zip(names, (readings, minute), strict=False)))
         return first, all_steps
 
     return Model(spec, run, "onnx")
@@ -94,16 +96,16 @@ def _trained(path: Path, dataset: str | None, data_dir: Path | None) -> Model:
     from kdsearch.deploy.student import load_student
 
     network, site = load_student(path, dataset, data_dir)
-    model = Forecaster(lambda z: network.roll_out(z, site.n_pred)[0], site).eval()
-    return Model(Spec.of(site, network.n_parameters()), _torch(model), "PyTorch")
+    return Model(Spec.of(site, network), _torch(Forecaster.of(network, site)), "PyTorch")
 
 
-def _torch(module: Any) -> Callable[[Array], tuple[Array, Array]]:
+def _torch(module: Any) -> Callable[[Array, Minutes | None], tuple[Array, Array]]:
     import torch
 
-    def run(readings: Array) -> tuple[Array, Array]:
+    def run(readings: Array, minute: Minutes | None = None) -> tuple[Array, Array]:
+        given = [torch.from_numpy(value) for value in (readings, minute) if value is not None]
         with torch.no_grad():
-            first, all_steps = module(torch.from_numpy(readings))
+            first, all_steps = module(*given)
         return first.numpy(), all_steps.numpy()
 
     return run

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kdsearch.deploy.models import open_model
 from kdsearch.deploy.readings import read_recent
 from kdsearch.deploy.spec import Spec
+from kdsearch.errors import UserError
 
 __all__ = ["PredictSettings", "run_predict"]
 
@@ -26,6 +27,7 @@ class PredictSettings:
     Attributes:
         model: folder of a search, checkpoint, ``.onnx`` or ``.pt2``.
         readings, key, channel, skip_columns: see :func:`kdsearch.deploy.readings.read_recent`.
+        minute: of the day, of the last reading; for models that look at the time of day.
         format: ``"csv"`` or ``"json"``.
         file: where to write; None for the terminal.
         dataset, data_dir: of a checkpoint of an earlier version.
@@ -36,6 +38,7 @@ class PredictSettings:
     key: str | None = None
     channel: int | None = None
     skip_columns: int = 0
+    minute: int | None = None
     format: str = "csv"
     file: Path | None = None
     dataset: str | None = None
@@ -52,11 +55,16 @@ def run_predict(settings: PredictSettings) -> int:
         UserError: model or readings cannot be used, or the file cannot be written.
     """
     model = open_model(settings.model, settings.dataset, settings.data_dir)
+    if model.spec.clock and settings.minute is None:
+        raise UserError(
+            f"--time: {settings.model} looks at the time of day; give that of the last reading, such as --time 08:35"
+        )
     recent = read_recent(settings.readings, model.spec, settings.key, settings.channel, settings.skip_columns)
     if recent.silent:
         what = "sensor has" if recent.silent == 1 else "sensors have"
         print(f"note: {recent.silent} {what} no reading; forecast from the mean of all", file=sys.stderr)
-    _, forecast = model.run(recent.window)
+    minute = np.array([settings.minute], np.int64) if model.spec.clock else None
+    _, forecast = model.run(recent.window, minute)
     text = _FORMATS[settings.format](forecast[0], model.spec, recent.names)
     if settings.file is None:
         sys.stdout.write(text)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kdsearch.data.site import Site
 from kdsearch.errors import UserError
+from kdsearch.models.stgcn import STGCN
 
 __all__ = ["ENTRY", "Spec"]
 
@@ -29,6 +30,7 @@ class Spec:
         history: readings that a forecast sees.
         steps: how many it forecasts.
         parameters: trained numbers in the network.
+        clock: whether it must be told the time of day.
     """
 
     dataset: str
@@ -40,9 +42,10 @@ class Spec:
     history: int
     steps: int
     parameters: int
+    clock: bool = False
 
     @classmethod
-    def of(cls, site: Site, parameters: int) -> Spec:
+    def of(cls, site: Site, network: STGCN) -> Spec:
         """That of a network of a site."""
         return cls(
             dataset=site.name,
@@ -53,7 +56,8 @@ class Spec:
             minutes=site.minutes,
             history=site.n_his,
             steps=site.n_pred,
-            parameters=parameters,
+            parameters=network.n_parameters(),
+            clock=bool(network.layout.calendar),
         )
 
     @property
@@ -76,6 +80,7 @@ class Spec:
             values = json.loads(text or "")
             if values.pop("format") != _FORMAT:
                 raise UserError(f"{path} was exported by another version of kdsearch: export it again")
+            values.setdefault("clock", False)  # of an earlier version, none of whose networks had one
             return cls(**{f.name: values[f.name] for f in fields(cls)})
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path} was not written by kdsearch.export --model: it has no {ENTRY}") from None

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from kdsearch.atomic import atomic_write
-from kdsearch.deploy.agreement import Agreement, agreement, readings_like
+from kdsearch.deploy.agreement import Agreement, agreement, minutes_like, readings_like
 from kdsearch.deploy.folded import Folded
 from kdsearch.deploy.forecaster import Forecaster
 from kdsearch.deploy.models import open_model
@@ -22,7 +22,7 @@ from kdsearch.errors import UserError
 __all__ = ["KINDS", "Written", "check_packages", "default_file", "write_student"]
 
 KINDS = ("onnx", "pt2")
-_INPUT, _OUTPUTS = "readings", ("next", "forecast")
+_INPUTS, _OUTPUTS = ("readings", "minute"), ("next", "forecast")
 _OPSET = 17
 
 
@@ -68,16 +68,18 @@ def write_student(student: Student, kind: str, path: Path) -> Written:
         path: the file.
 
     The model takes ``readings [B, n_his, N]`` in the site's unit and gives ``next [B, N]`` and
-    ``forecast [B, n_pred, N]`` in the same unit, for any B. Missing readings are treated inside.
+    ``forecast [B, n_pred, N]`` in the same unit, for any B. Missing readings are treated inside. One that looks at the
+    time of day also takes ``minute [B]``, int64, of the day, that of the last reading.
 
     Raises:
         UserError: a package is missing, the file cannot be written, or forecasts differ by more than roundings.
     """
     check_packages(kind)
     network, site = student
-    spec = Spec.of(site, network.n_parameters())
+    spec = Spec.of(site, network)
     model = Forecaster(Folded(network, site.n_pred), site).eval()
-    example = torch.from_numpy(readings_like(site, 2))
+    given = (readings_like(site, 2), minutes_like(network, 2))
+    example = tuple(torch.from_numpy(value) for value in given if value is not None)
     try:
         with atomic_write(path, ending=f".{kind}") as temporary:
             with torch.no_grad(), warnings.catch_warnings():
@@ -95,21 +97,21 @@ def write_student(student: Student, kind: str, path: Path) -> Written:
     return Written(path, path.stat().st_size, spec, found)
 
 
-def _write_onnx(model: Forecaster, example: torch.Tensor, spec: Spec, path: Path) -> None:
+def _write_onnx(model: Forecaster, example: tuple[torch.Tensor, ...], spec: Spec, path: Path) -> None:
     # By tracing: no other shape of the folded network depends on the batch, and the newer exporter took 15 times as
     # long for a file half as large again.
     import onnx
 
-    batch = {0: "batch"}
+    batch, inputs = {0: "batch"}, _INPUTS[: len(example)]
     torch.onnx.export(
         model,
-        (example,),
+        example,
         str(path),
         dynamo=False,
         opset_version=_OPSET,
-        input_names=[_INPUT],
+        input_names=list(inputs),
         output_names=list(_OUTPUTS),
-        dynamic_axes=dict.fromkeys((_INPUT, *_OUTPUTS), batch),
+        dynamic_axes=dict.fromkeys((*inputs, *_OUTPUTS), batch),
     )
     proto = onnx.load(str(path))
     proto.metadata_props.add(key=ENTRY, value=spec.text())
@@ -121,10 +123,11 @@ def _write_onnx(model: Forecaster, example: torch.Tensor, spec: Spec, path: Path
     onnx.save(proto, str(path))
 
 
-def _write_pt2(model: Forecaster, example: torch.Tensor, spec: Spec, path: Path) -> None:
+def _write_pt2(model: Forecaster, example: tuple[torch.Tensor, ...], spec: Spec, path: Path) -> None:
     batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+    program = torch.export.export(model, example, dynamic_shapes=tuple({0: batch} for _ in example))
     torch.export.save(program, path, extra_files={ENTRY: spec.text()})
 
 
-_WRITERS: dict[str, Callable[[Forecaster, torch.Tensor, Spec, Path], None]] = {"onnx": _write_onnx, "pt2": _write_pt2}
+_Writer = Callable[[Forecaster, tuple[torch.Tensor, ...], Spec, Path], None]
+_WRITERS: dict[str, _Writer] = {"onnx": _write_onnx, "pt2": _write_pt2}

@@ -133,7 +133,9 @@ class TeacherBank:
         for day in range(n_days):
             windows = days[day].unfold(0, self.n_his, 1).transpose(1, 2)  # [starts, n_his, N]
             for first in range(0, starts, at_once):
-                forecasts, _ = teacher.roll_out(windows[first : first + at_once], steps)
+                part = windows[first : first + at_once]
+                begins = torch.arange(first, first + len(part), device=days.device)
+                forecasts, _ = teacher.roll_out(part, steps, begins)
                 kept[day, first : first + at_once] = forecasts.half().cpu().numpy()
         return replace(self, rollout=kept)
 
@@ -216,7 +218,7 @@ class LiveTeacher:
     def __call__(self, day: Tensor, start: Tensor, x: Tensor) -> Features:
         """The teacher's features of the input ``x [B, n_his + run - 1, N]``, a part of the batch at a time."""
         at_once = max(1, _AT_ONCE // (x.shape[1] * x.shape[2]))
-        parts = [self._features(part) for part in x.split(at_once)]
+        parts = [self._features(*part) for part in zip(x.split(at_once), start.split(at_once), strict=True)]
         if len(parts) == 1:
             return parts[0]
         return Features(
@@ -226,10 +228,10 @@ class LiveTeacher:
             torch.cat([f.rollout for f in parts if f.rollout is not None]) if self._steps > 1 else None,
         )
 
-    def _features(self, x: Tensor) -> Features:
+    def _features(self, x: Tensor, start: Tensor) -> Features:
         if self._steps == 1:
-            return self._teacher.features(x.unsqueeze(-1))
-        forecasts, found = self._teacher.roll_out(x, self._steps)
+            return self._teacher.features(x.unsqueeze(-1), start)
+        forecasts, found = self._teacher.roll_out(x, self._steps, start)
         found.rollout = forecasts
         return found
 
@@ -275,7 +277,7 @@ def _passes(teacher: STGCN, day: Tensor) -> Iterator[tuple[int, int, Features]]:
     own = max(_AT_ONCE // n - (teacher.n_his - 1), teacher.n_his)
     for first in range(0, steps - teacher.n_his + 1, own):
         last = min(first + own + teacher.n_his - 1, steps)
-        f = teacher.features(day[None, first:last, :, None])
+        f = teacher.features(day[None, first:last, :, None], torch.tensor([first], device=day.device))
         if last - first == teacher.n_his:  # a single window has no time axis
             f.prediction = f.prediction[:, None]
         yield first, last, f

@@ -37,9 +37,9 @@ class MeanForecaster:
     def __init__(self, models: Sequence[STGCN]) -> None:
         self._models = models
 
-    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, None]:
+    def roll_out(self, x: Tensor, steps: int, start: Tensor | None = None) -> tuple[Tensor, None]:
         """Forecasts ``[B, steps, N]`` from ``x [B, n_his, N]``; each network is fed its own."""
-        return torch.stack([model.roll_out(x, steps)[0] for model in self._models]).mean(dim=0), None
+        return torch.stack([model.roll_out(x, steps, start)[0] for model in self._models]).mean(dim=0), None
 
 
 def averaged(banks: Iterable[TeacherBank]) -> TeacherBank:

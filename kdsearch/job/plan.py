@@ -106,7 +106,7 @@ class Plan:
 
 
 def _shape(layout: Layout) -> dict[str, Any]:
-    others = {name: value for name, value in layout.plain().items() if name in ("persistence", "affine")}
+    others = {name: value for name, value in layout.plain().items() if name in ("persistence", "affine", "calendar")}
     return {"channels": layout.blocks, **others}
 
 

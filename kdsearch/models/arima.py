@@ -72,8 +72,8 @@ class ARIMA:
         made.coefficients, made.intercept = coefficients, intercept
         return made
 
-    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, None]:
-        """``[B, n_his, N] -> [B, steps, N]``, z-scored."""
+    def roll_out(self, x: Tensor, steps: int, start: Tensor | None = None) -> tuple[Tensor, None]:
+        """``[B, n_his, N] -> [B, steps, N]``, z-scored, whatever the time of day."""
         return torch.einsum("shn,bhn->bsn", self.coefficients[:steps], x) + self.intercept[:steps], None
 
 

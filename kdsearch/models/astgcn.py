@@ -140,12 +140,15 @@ class ASTGCN(nn.Module):
             x = block(x, self.graph_kernel)
         return self.final(x.permute(0, 3, 1, 2))[..., 0]
 
-    def features(self, x: Tensor) -> Features:
-        """The first step's forecast ``[B, N]``; it has no features that an STGCN's could be compared with."""
+    def features(self, x: Tensor, start: Tensor | None = None) -> Features:
+        """The first step's forecast ``[B, N]``, whatever the time of day.
+
+        It has no features that an STGCN's could be compared with.
+        """
         return Features(self(x)[:, 0], [], [])
 
-    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, Features]:
-        """Forecasts ``[B, steps, N]`` of windows ``[B, n_his, N]``.
+    def roll_out(self, x: Tensor, steps: int, start: Tensor | None = None) -> tuple[Tensor, Features]:
+        """Forecasts ``[B, steps, N]`` of windows ``[B, n_his, N]``, whatever the time of day.
 
         Raises:
             ValueError: more steps than it was built for.

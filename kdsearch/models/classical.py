@@ -13,8 +13,8 @@ __all__ = ["CopyLast", "HistoricalAverage", "RidgeAR"]
 class CopyLast:
     """Forecasts every step as the last reading."""
 
-    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, None]:
-        """``[B, n_his, N] -> [B, steps, N]``, z-scored."""
+    def roll_out(self, x: Tensor, steps: int, start: Tensor | None = None) -> tuple[Tensor, None]:
+        """``[B, n_his, N] -> [B, steps, N]``, z-scored, whatever the time of day."""
         return x[:, -1:].expand(-1, steps, -1), None
 
 
@@ -75,8 +75,8 @@ class RidgeAR:
         solution = torch.linalg.solve(gram + ridge, rhs)[..., 0].to(windows.days)
         self.intercept, self.coefficients = solution[:, 0], solution[:, 1:].t()  # [N], [n_his, N]
 
-    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, None]:
-        """``[B, n_his, N] -> [B, steps, N]``, z-scored."""
+    def roll_out(self, x: Tensor, steps: int, start: Tensor | None = None) -> tuple[Tensor, None]:
+        """``[B, n_his, N] -> [B, steps, N]``, z-scored, whatever the time of day."""
         seen = x
         for _ in range(steps):
             window = seen[:, -x.shape[1] :]

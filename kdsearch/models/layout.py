@@ -35,6 +35,8 @@ class Layout:
         affine: what LayerNorm's gain and shift are: ``"full"``, one of each for every node and channel as published, or
             ``"rank1"``, a factor of the node times one of the channel, which leaves more of a small network's
             parameters to its convolutions.
+        calendar: how many steps ahead the network is told, beside every reading, by how much the speed there usually
+            changes from that time of day on, one input channel each. The paper's networks see readings alone.
 
     Raises:
         ValueError: widths that do not meet, are below one, or residuals that do not fit them.
@@ -45,10 +47,18 @@ class Layout:
     residuals: tuple[Residual, ...]
     persistence: bool = False
     affine: Affine = "full"
+    calendar: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.affine not in get_args(Affine):
             raise ValueError(f"affine must be one of {', '.join(get_args(Affine))}, got {self.affine!r}")
+        if any(ahead < 1 for ahead in self.calendar):
+            raise ValueError(f"a calendar looks at least one step ahead, got {list(self.calendar)}")
+        if self.calendar and self.blocks[0][0] != 1 + len(self.calendar):
+            raise ValueError(
+                f"the first block takes {self.blocks[0][0]} channels, a reading and what the calendar tells are "
+                f"{1 + len(self.calendar)}"
+            )
         for before, after in itertools.pairwise(self.blocks):
             if before[-1] != after[0]:
                 raise ValueError(f"channels of consecutive blocks do not meet: {list(before)} -> {list(after)}")
@@ -71,11 +81,14 @@ class Layout:
         return [*inner, (blocks[-1][-1], head)]
 
     @classmethod
-    def of(cls, channels: Sequence[Sequence[int]]) -> Layout:
-        """The published network with these blocks."""
+    def of(cls, channels: Sequence[Sequence[int]], calendar: Sequence[int] = ()) -> Layout:
+        """The published network with these blocks, the first of which also takes what a calendar tells."""
         blocks: Channels = tuple((int(a), int(b), int(c)) for a, b, c in channels)
         last = blocks[-1][-1]
-        return cls(blocks, (last, last), tuple(published_residual(a, b) for a, b in cls._widths(blocks, last)))
+        c_in, c_mid, c_out = blocks[0]
+        blocks = ((c_in + len(calendar), c_mid, c_out), *blocks[1:])
+        residuals = tuple(published_residual(a, b) for a, b in cls._widths(blocks, last))
+        return cls(blocks, (last, last), residuals, calendar=tuple(calendar))
 
     @property
     def published(self) -> bool:
@@ -102,4 +115,5 @@ class Layout:
             tuple(None if r is None else tuple(int(j) for j in r) for r in value["residuals"]),
             bool(value.get("persistence", False)),
             value.get("affine", "full"),
+            tuple(int(ahead) for ahead in value.get("calendar", ())),
         )

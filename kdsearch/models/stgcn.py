@@ -256,9 +256,12 @@ class STGCN(nn.Module):
         graph_kernel: Chebyshev basis ``[ks, N, N]`` of the scaled Laplacian; its first slice is the identity.
         n_his: time steps of one window.
         ks, kt: orders of the spatial and width of the temporal kernels.
+        usual_day: z-scored ``[S, N]``, the speeds usual at each of the ``S`` steps of a day; needed by a layout with a
+            calendar.
     """
 
     graph_kernel: Tensor
+    usual: Tensor | None
 
     def __init__(
         self,
@@ -268,6 +271,7 @@ class STGCN(nn.Module):
         n_his: int = 12,
         ks: int = 3,
         kt: int = 3,
+        usual_day: Tensor | None = None,
     ) -> None:
         super().__init__()
         if tuple(graph_kernel.shape) != (ks, n_nodes, n_nodes):
@@ -280,6 +284,7 @@ class STGCN(nn.Module):
         self.n_nodes, self.n_his, self.ks, self.kt = n_nodes, n_his, ks, kt
         # Not part of the weights: the dataset gives it back.
         self.register_buffer("graph_kernel", graph_kernel.to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer("usual", self._usual(usual_day), persistent=False)
         *residuals, last = self.layout.residuals
         self.blocks = nn.ModuleList(
             _Block(n_nodes, c, ks, kt, residuals[2 * i : 2 * i + 2], self.layout.affine)
@@ -287,19 +292,45 @@ class STGCN(nn.Module):
         )
         self.head = _Head(n_nodes, self.channels[-1][-1], self.layout.head, ko, last, self.layout.affine)
 
+    def _usual(self, day: Tensor | None) -> Tensor | None:
+        """What the calendar tells at every step of a day: ``[K, S, N]`` for its ``K`` steps ahead, None without one."""
+        if not self.layout.calendar:
+            return None
+        if day is None or day.ndim != 2 or day.shape[1] != self.n_nodes:
+            raise ValueError(
+                f"a calendar needs the usual day [S, {self.n_nodes}], got {None if day is None else day.shape}"
+            )
+        ahead = torch.stack([day.roll(-steps, dims=0) for steps in self.layout.calendar])
+        return (ahead - day).to(torch.get_default_dtype())
+
     def like(self, layout: Layout) -> STGCN:
-        """A fresh network on the same graph with another layout; the caller's random state is left alone."""
-        kernel = self.graph_kernel
+        """A fresh network on the same graph with another layout; the caller's random state is left alone.
+
+        It has this one's calendar.
+        """
+        kernel, usual = self.graph_kernel, self.usual
+        # The buffer is taken over below: what stands here only has its shape.
+        day = None if usual is None else torch.zeros(usual.shape[1:])
         with torch.random.fork_rng(devices=[]):
-            other = STGCN(self.n_nodes, layout, kernel.cpu(), self.n_his, self.ks, self.kt)
+            other = STGCN(self.n_nodes, layout, kernel.cpu(), self.n_his, self.ks, self.kt, day)
         other.to(kernel.device, kernel.dtype).train(self.training)
-        other.graph_kernel = kernel
+        other.graph_kernel, other.usual = kernel, usual
         return other
 
-    def _pass(self, x: Tensor, tails: _Tails | None = None) -> Features:
-        """One pass over ``x [B, T, N, 1]``; the prediction keeps its time axis."""
+    def _told(self, x: Tensor, start: Tensor | None) -> Tensor:
+        """Readings ``x [B, T, N, 1]`` as channels first, with what the calendar tells at their times."""
+        readings = x.permute(3, 0, 1, 2)
+        if self.usual is None:
+            return readings
+        if start is None:
+            raise ValueError("a network with a calendar must be told at which step of the day its input starts")
+        step = (start.to(x.device)[:, None] + torch.arange(x.shape[1], device=x.device)) % self.usual.shape[1]
+        return torch.cat((readings, self.usual[:, step]))
+
+    def _pass(self, x: Tensor, start: Tensor | None, tails: _Tails | None = None) -> Features:
+        """One pass over ``x [B, T, N, 1]`` from step ``start [B]`` of a day on; the prediction keeps its time axis."""
         temporal, spatial = [], []
-        readings, x = x, x.permute(3, 0, 1, 2)
+        readings, x = x, self._told(x, start)
         for block in self.blocks:
             assert isinstance(block, _Block)
             x = block.temporal_in(x, tails)
@@ -314,12 +345,13 @@ class STGCN(nn.Module):
             prediction = prediction + readings[:, -prediction.shape[1] :, :, 0]
         return Features(prediction, temporal, spatial)
 
-    def _pass_in_pieces(self, x: Tensor) -> Features:
+    def _pass_in_pieces(self, x: Tensor, start: Tensor | None) -> Features:
         """:meth:`_pass` over a long input, some time steps after the other: what is between the layers stays small."""
         tails = _Tails()
         found = []
         for piece in (x[:, : self.n_his], *x[:, self.n_his :].split(_PIECE, dim=1)):
-            found.append(self._pass(piece, tails))
+            found.append(self._pass(piece, start, tails))
+            start = None if start is None else start + piece.shape[1]
             tails.rewind()
 
         def joined(layers: list[list[Tensor]]) -> list[Tensor]:
@@ -332,37 +364,42 @@ class STGCN(nn.Module):
         prediction = torch.cat([f.prediction for f in found], dim=1)
         return Features(prediction, joined([f.temporal for f in found]), joined([f.spatial for f in found]))
 
-    def features(self, x: Tensor) -> Features:
-        """Prediction and hidden features of ``x [B, T, N, 1]``, ``T >= n_his`` (shapes: :class:`Features`)."""
+    def features(self, x: Tensor, start: Tensor | None = None) -> Features:
+        """Prediction and hidden features of ``x [B, T, N, 1]``, ``T >= n_his`` (shapes: :class:`Features`).
+
+        ``start [B]``, the step of the day of each first reading, is needed with a calendar, else not looked at.
+        """
         if x.shape[1] < self.n_his:
             raise ValueError(f"input has {x.shape[1]} time steps, the network needs at least {self.n_his}")
         pieces = x.shape[1] >= self.n_his + 2 * _PIECE and not torch.is_grad_enabled()
-        out = self._pass_in_pieces(x) if pieces else self._pass(x)
+        out = self._pass_in_pieces(x, start) if pieces else self._pass(x, start)
         if x.shape[1] == self.n_his:
             out.prediction = out.prediction[:, 0]
         return out
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, start: Tensor | None = None) -> Tensor:
         """``[B, n_his, N, 1] -> [B, N]``; a longer input gives ``[B, T - n_his + 1, N]``, one output a window."""
-        return self.features(x).prediction
+        return self.features(x, start).prediction
 
-    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, Features]:
+    def roll_out(self, x: Tensor, steps: int, start: Tensor | None = None) -> tuple[Tensor, Features]:
         """Forecast several steps by feeding each prediction back (section 4, Figure 2 of the paper).
 
         Args:
             x: z-scored windows ``[B, n_his, N]``.
             steps: how many steps to forecast.
+            start: see :meth:`features`.
 
         Returns:
             Forecasts ``[B, steps, N]`` and the features of the first step. What earlier steps computed is kept, so a
             further step costs one time step of each layer, not a window; the result is the windowed one.
         """
         tails = _Tails()
-        first = self._pass(x.unsqueeze(-1), tails)
+        first = self._pass(x.unsqueeze(-1), start, tails)
         forecasts = [first.prediction[:, -1]]
         while len(forecasts) < steps:
             tails.rewind()
-            forecasts.append(self._pass(forecasts[-1][:, None, :, None], tails).prediction[:, -1])
+            now = None if start is None else start + (x.shape[1] + len(forecasts) - 1)
+            forecasts.append(self._pass(forecasts[-1][:, None, :, None], now, tails).prediction[:, -1])
         first.prediction = forecasts[0]
         return torch.stack(forecasts, dim=1), first
 

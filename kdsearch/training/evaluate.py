@@ -22,8 +22,8 @@ __all__ = ["ClockForecaster", "Forecaster", "evaluate", "evaluate_windows", "for
 class Forecaster(Protocol):
     """Anything that forecasts z-scored windows ``[B, n_his, N] -> [B, steps, N]`` by rolling out."""
 
-    def roll_out(self, x: Tensor, steps: int) -> tuple[Tensor, object]:
-        """Forecasts, and whatever else the forecaster gives."""
+    def roll_out(self, x: Tensor, steps: int, start: Tensor | None = None) -> tuple[Tensor, object]:
+        """Forecasts, and whatever else the forecaster gives; ``start [B]`` is the step of the day of ``x``'s first."""
 
 
 @runtime_checkable
@@ -44,7 +44,7 @@ def forecast(model: Forecaster | ClockForecaster, windows: Windows, steps: int, 
         if isinstance(model, ClockForecaster):
             y = model.at(start, steps)
         else:
-            y, _ = model.roll_out(windows.inputs(day, start), steps)
+            y, _ = model.roll_out(windows.inputs(day, start), steps, start)
         out.append(windows.denormalise(y))
     return torch.cat(out)
 

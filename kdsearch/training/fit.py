@@ -122,7 +122,7 @@ class Trainer:
         batch = self._batch(torch.zeros(1, dtype=torch.long, device=self.device))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)
-            self.loss.prepare(self.model.features(batch.x.unsqueeze(-1)), batch.teacher)
+            self.loss.prepare(self.model.features(batch.x.unsqueeze(-1), batch.start), batch.teacher)
         self.loss.to(self.device)
 
     def rehearse(self) -> None:
@@ -242,12 +242,14 @@ class Trainer:
         target, valid = windows.targets(day, start, run=self.run, steps=steps)
         if self.run == 1:  # [B, 1, ...] -> [B, ...]
             target, valid = target[:, 0], None if valid is None else valid[:, 0]
-        return Minibatch(x, target, valid, None if self.teacher is None else self.teacher(day, start, x))
+        return Minibatch(x, start, target, valid, None if self.teacher is None else self.teacher(day, start, x))
 
     def _terms(self, batch: Minibatch, loss: LossFunction | None = None) -> Any:
         loss = self.loss if loss is None else loss
         if self.steps == 1:
-            return loss(self.model.features(batch.x.unsqueeze(-1)), batch.teacher, batch.target, batch.valid)
+            return loss(
+                self.model.features(batch.x.unsqueeze(-1), batch.start), batch.teacher, batch.target, batch.valid
+            )
         return self._rolled_terms(batch, loss)
 
     def _rolled_terms(self, batch: Minibatch, loss: LossFunction) -> Any:
@@ -260,7 +262,7 @@ class Trainer:
         if valid is not None:
             target = torch.where(valid, target, 0.0)
         later_steps = target.shape[1] - 1
-        forecasts, features = self.model.roll_out(batch.x, target.shape[1])
+        forecasts, features = self.model.roll_out(batch.x, target.shape[1], batch.start)
         terms = loss(features, batch.teacher, target[:, 0], None if valid is None else valid[:, 0])
         known = getattr(batch.teacher, "rollout", None)
         later, _ = loss.response(

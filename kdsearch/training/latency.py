@@ -41,12 +41,13 @@ def forward_time(model: STGCN, batch: int = BATCH, runs: int = RUNS) -> Timing:
     """
     device = model.graph_kernel.device
     x = torch.randn(batch, model.n_his, model.n_nodes, 1, generator=torch.Generator().manual_seed(0)).to(device)
+    start = torch.zeros(batch, dtype=torch.long, device=device)
     training = model.training
     model.eval()
     seconds = []
     for _ in range(runs + 2):
         began = time.perf_counter()
-        model(x)
+        model(x, start)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - began)

@@ -50,10 +50,12 @@ Teacher = Callable[[Tensor, Tensor, Tensor], Any]
 class Minibatch:
     """One minibatch on the device.
 
-    ``x [B, n_his + run - 1, N]``; ``target`` and ``valid`` ``[B, N]``, ``[B, run, N]`` or ``[B, steps, N]``.
+    ``x [B, n_his + run - 1, N]`` from steps ``start [B]`` of the day on; ``target`` and ``valid`` ``[B, N]``,
+    ``[B, run, N]`` or ``[B, steps, N]``.
     """
 
     x: Tensor
+    start: Tensor
     target: Tensor
     valid: Tensor | None
     teacher: Any

@@ -77,8 +77,9 @@ def test_a_folded_network_forecasts_what_the_trained_one_does(channels: Any) -> 
     model = pruned(data) if channels == "pruned" else randomise(new_network(data, channels, seed=2)).eval()
     model = model.double()
     z = torch.randn(3, 12, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    start = torch.tensor([0, 60, 140]) if model.layout.calendar else None  # a day has 144 steps
     with torch.no_grad():
-        torch.testing.assert_close(Folded(model, 9)(z), model.roll_out(z, 9)[0], rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(Folded(model, 9)(z, start), model.roll_out(z, 9, start)[0], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("missing", ["nan", "zero"])
@@ -94,7 +95,7 @@ def test_gaps_are_filled_as_in_training(missing: str) -> None:
         raw = np.where(np.isnan(raw), np.float32(0.0), raw)
     seen: list[torch.Tensor] = []
 
-    def network(z: torch.Tensor) -> torch.Tensor:
+    def network(z: torch.Tensor, start: torch.Tensor | None) -> torch.Tensor:
         seen.append(z)
         return z[:, :9]
 
@@ -157,6 +158,56 @@ def test_the_file_forecasts_for_any_batch(kind: str, searched: Path, tmp_path: P
     first, forecast = model.run(readings)
     assert (first.shape, forecast.shape) == ((50, 6), (50, 9, 6))
     assert 30 < forecast.mean() < 160  # km/h, not z-scores
+
+
+@pytest.fixture
+def timed(tmp_path: Path) -> Path:
+    """The same of a student that looks at the time of day."""
+    data = corner()
+    model = randomise(new_network(data, layout_of("student", "best"), seed=2)).eval()
+    save_checkpoint(tmp_path / "timed" / "checkpoints" / "best.pt", checkpoint(model, data, Site.of(data)))
+    return tmp_path / "timed"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_that_looks_at_the_time_of_day_is_told_it(kind: str, timed: Path, tmp_path: Path, capsys: Any) -> None:
+    if kind == "onnx":
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+    file = tmp_path / f"s.{kind}"
+    assert call(export, "--output", timed, "--model", kind, "--file", file) == 0
+    assert "minute   [B], of the day" in capsys.readouterr().out
+    student, model, trained = load_student(timed), open_model(file), open_model(timed)
+    assert model.spec.clock
+    assert agreement(student, model).holds
+    readings = readings_like(student.site, 4)
+    readings[3] = km_h()  # without a gap
+    minute = np.array([0, 485, 489, 1439])
+    found, expected = model.run(readings, minute)[1], trained.run(readings, minute)[1]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    network, site = student
+    same = np.repeat(readings[:1], 4, axis=0)
+    at = model.run(same, minute)[1]
+    np.testing.assert_array_equal(at[1], at[2])  # of one step of ten minutes
+    assert np.abs(at[1] - at[3]).max() > 0.01
+    z = torch.from_numpy((readings[3:] * site.mph - site.mean) / site.std)
+    last = torch.tensor([143 - 11])  # 23:59 lies in the last of 144 steps
+    by_hand = network.roll_out(z, 9, last)[0] * site.std + site.mean
+    np.testing.assert_allclose(expected[3] * site.mph, by_hand[0].detach(), rtol=1e-3)
+
+
+def test_a_forecast_at_a_time_of_day(timed: Path, tmp_path: Path, capsys: Any) -> None:
+    np.save(tmp_path / "r.npy", km_h())
+    given = ["--model", timed, "--readings", tmp_path / "r.npy"]
+    assert call(predict, *given) == 2
+    assert "such as --time 08:35" in capsys.readouterr().err
+    for wrong in ("24:00", "8.35", "noon"):
+        assert call(predict, *given, "--time", wrong) == 2
+        assert "from 00:00 to 23:59" in capsys.readouterr().err
+    assert call(predict, *given, "--time", "8:35") == 0
+    table = np.array([row.split(",") for row in capsys.readouterr().out.splitlines()[1:]], dtype=float)
+    _, expected = open_model(timed).run(km_h()[None].astype(np.float32), np.array([8 * 60 + 35]))
+    np.testing.assert_allclose(table[:, 1:], expected[0], atol=1e-3)
 
 
 def test_agreement_is_to_a_hundred_thousandth_or_to_five_roundings() -> None:

@@ -79,5 +79,5 @@ def test_teachers_share_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_one_that_diverges_ends_all_in_one_sentence(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     wanted = [*students(plan, 1), *students(plan, 2, learning_rate=1e30)]
-    with Session(), pytest.raises(UserError, match="diverged on demo at learning rate 1e[+]30; lower it"):
+    with Session(), pytest.raises(UserError, match=r"diverged on demo at learning rate 1e\+30; lower it"):
         trained_all(plan, "student", wanted, lambda line: None)
