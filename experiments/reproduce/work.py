@@ -29,7 +29,7 @@ from kdsearch.models.stgcn import STGCN
 from kdsearch.pruning.objective import PruningObjective
 from kdsearch.pruning.settings import PruneSettings
 from kdsearch.training.checkpoint import Checkpoint, load_checkpoint, load_tensors, save_tensors
-from kdsearch.training.evaluate import ClockForecaster, Forecaster, evaluate
+from kdsearch.training.evaluate import Forecaster, evaluate
 from kdsearch.training.fit import EpochReport, Trainer
 from kdsearch.training.metrics import score
 from kdsearch.training.network import layout_of, new_network
@@ -91,7 +91,7 @@ def perform(task: Task, tools: Tools, told: Told) -> Record:
         return record
 
 
-def classical(key: str, dataset: Dataset, weights: Mapping[str, Tensor] | None = None) -> Forecaster | ClockForecaster:
+def classical(key: str, dataset: Dataset, weights: Mapping[str, Tensor] | None = None) -> Forecaster:
     """A classical forecaster by the key of its row; with ``weights`` of one that was fitted before."""
     windows = Windows(dataset, "train")
     if key == "copy_last":
@@ -107,7 +107,7 @@ def classical(key: str, dataset: Dataset, weights: Mapping[str, Tensor] | None =
 
 def _classical(task: Task, tools: Tools, told: Told) -> tuple[Record, dict[str, Tensor]]:
     dataset, began = tools.dataset, time.perf_counter()
-    model: Forecaster | ClockForecaster
+    model: Forecaster
     if task.row.key == "arima":
         model = _arima(dataset, task.path.with_suffix(".partial"), told)
         weights = {"coefficients": model.coefficients, "intercept": model.intercept}

@@ -33,12 +33,13 @@ class HistoricalAverage:
         count, total = valid.sum(dim=0), (days * valid).sum(dim=0)  # [S, N]
         whole = total.sum(dim=0) / count.sum(dim=0).clamp(min=1)
         self.mean = torch.where(count > 0, total / count.clamp(min=1), whole).to(windows.days)
-        self.n_his = windows.n_his
 
-    def at(self, start: Tensor, steps: int) -> Tensor:
-        """Forecasts ``[B, steps, N]``, z-scored, of windows that begin at steps ``start [B]`` of their day."""
-        ahead = torch.arange(self.n_his, self.n_his + steps, device=start.device)
-        return self.mean[start[:, None] + ahead]
+    def roll_out(self, x: Tensor, steps: int, start: Tensor | None = None) -> tuple[Tensor, None]:
+        """``[B, n_his, N] -> [B, steps, N]``, z-scored, of windows that begin at steps ``start [B]`` of their day."""
+        if start is None:
+            raise ValueError("the historical average must be told at which step of the day its input starts")
+        ahead = torch.arange(x.shape[1], x.shape[1] + steps, device=start.device)
+        return self.mean[start[:, None] + ahead], None
 
 
 class RidgeAR:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -16,40 +16,29 @@ from kdsearch.training.metrics import scores
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ClockForecaster", "Forecaster", "evaluate", "evaluate_windows", "forecast", "forecast_days"]
+__all__ = ["Forecaster", "evaluate", "evaluate_windows", "forecast", "forecast_days"]
 
 
 class Forecaster(Protocol):
-    """Anything that forecasts z-scored windows ``[B, n_his, N] -> [B, steps, N]`` by rolling out."""
+    """Anything that forecasts z-scored windows ``[B, n_his, N] -> [B, steps, N]``."""
 
     def roll_out(self, x: Tensor, steps: int, start: Tensor | None = None) -> tuple[Tensor, object]:
         """Forecasts, and whatever else the forecaster gives; ``start [B]`` is the step of the day of ``x``'s first."""
 
 
-@runtime_checkable
-class ClockForecaster(Protocol):
-    """What forecasts from the time of day alone."""
-
-    def at(self, start: Tensor, steps: int) -> Tensor:
-        """Z-scored forecasts ``[B, steps, N]`` of windows that begin at steps ``start [B]`` of their day."""
-
-
 @torch.no_grad()
-def forecast(model: Forecaster | ClockForecaster, windows: Windows, steps: int, batch: int = 256) -> Tensor:
+def forecast(model: Forecaster, windows: Windows, steps: int, batch: int = 256) -> Tensor:
     """Roll-out forecasts of every window in time order, in mph, ``[W, steps, N]``."""
     out = []
     index = torch.arange(len(windows), device=windows.device)
     for part in index.split(batch):
         day, start = windows.locate(part)
-        if isinstance(model, ClockForecaster):
-            y = model.at(start, steps)
-        else:
-            y, _ = model.roll_out(windows.inputs(day, start), steps, start)
+        y, _ = model.roll_out(windows.inputs(day, start), steps, start)
         out.append(windows.denormalise(y))
     return torch.cat(out)
 
 
-def forecast_days(model: Forecaster | ClockForecaster, dataset: Dataset, part: Part) -> dict[int, NDArray[np.float64]]:
+def forecast_days(model: Forecaster, dataset: Dataset, part: Part) -> dict[int, NDArray[np.float64]]:
     """Forecasts of whole days at the time they are for: by minutes ahead, in mph, ``[D, S, N]``.
 
     NaN where no window reaches, which begin and end within a day.
@@ -66,9 +55,7 @@ def forecast_days(model: Forecaster | ClockForecaster, dataset: Dataset, part: P
     return lines
 
 
-def evaluate_windows(
-    model: Forecaster | ClockForecaster, windows: Windows, horizons: Mapping[int, int]
-) -> dict[str, float]:
+def evaluate_windows(model: Forecaster, windows: Windows, horizons: Mapping[int, int]) -> dict[str, float]:
     """The nine figures of ``model`` on ``windows`` (keys as in :func:`kdsearch.training.metrics.scores`)."""
     steps = max(horizons)
     index = torch.arange(len(windows), device=windows.device)
@@ -78,8 +65,6 @@ def evaluate_windows(
     return scores(forecast(model, windows, steps), windows.denormalise(truth[:, 0]), valid, horizons)
 
 
-def evaluate(
-    model: Forecaster | ClockForecaster, dataset: Dataset, part: Part, device: str = "cpu"
-) -> dict[str, float]:
+def evaluate(model: Forecaster, dataset: Dataset, part: Part, device: str = "cpu") -> dict[str, float]:
     """The nine figures on a part of the data: ``"validation"``, or ``"test"`` once everything is chosen."""
     return evaluate_windows(model, Windows(dataset, part, device), dataset.horizons)
