@@ -74,7 +74,7 @@ def _onnx(path: Path, threads: int | None) -> Model:
     names = [given.name for given in session.get_inputs()]
 
     def run(readings: Array, minute: Minutes | None = None) -> tuple[Array, Array]:
-        first, all_steps = session.run(None, dict(zip(names, (readings, minute), strict=False)))
+        first, all_steps = session.run(None, dict(zip(names, [readings, minute], strict=False)))
         return first, all_steps
 
     return Model(spec, run, "onnx")
@@ -103,7 +103,7 @@ def _torch(module: Any) -> Callable[[Array, Minutes | None], tuple[Array, Array]
     import torch
 
     def run(readings: Array, minute: Minutes | None = None) -> tuple[Array, Array]:
-        given = [torch.from_numpy(value) for value in (readings, minute) if value is not None]
+        given = [torch.from_numpy(value) for value in [readings, minute] if value is not None]
         with torch.no_grad():
             first, all_steps = module(*given)
         return first.numpy(), all_steps.numpy()

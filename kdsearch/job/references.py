@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from kdsearch.distillation import losses
 from kdsearch.errors import UserError
@@ -47,7 +49,7 @@ def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoin
         UserError: the cache cannot be written, or the training diverged.
     """
     label = _label(plan, name, settings)
-    with Told(say, label, settings) as told:
+    with Told(say, label, settings) as told, _threads(plan, name):
         checkpoint, cached = train_once(
             plan.dataset,
             name,
@@ -92,6 +94,18 @@ def trained_all(plan: Plan, name: str, wanted: Sequence[FitSettings], say: Say) 
     if len(missing) > 1 and _room(plan, name, len(missing)):
         found = _beside_each_other(plan, name, missing, say)
     return [found[s] if s in found else trained(plan, name, s, say) for s in wanted]
+
+
+@contextlib.contextmanager
+def _threads(plan: Plan, name: str) -> Iterator[None]:
+    """A student is trained on as many threads as a trial, also here: more only wait for each other."""
+    before = torch.get_num_threads()
+    if name == "student":
+        torch.set_num_threads(max(1, int(plan.search.cpus_per_trial)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _label(plan: Plan, name: str, settings: FitSettings) -> str:

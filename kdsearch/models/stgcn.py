@@ -319,13 +319,13 @@ class STGCN(nn.Module):
 
     def _told(self, x: Tensor, start: Tensor | None) -> Tensor:
         """Readings ``x [B, T, N, 1]`` as channels first, with what the calendar tells at their times."""
-        readings = x.permute(3, 0, 1, 2)
+        seen = x.permute(3, 0, 1, 2)
         if self.usual is None:
-            return readings
+            return seen
         if start is None:
             raise ValueError("a network with a calendar must be told at which step of the day its input starts")
         step = (start.to(x.device)[:, None] + torch.arange(x.shape[1], device=x.device)) % self.usual.shape[1]
-        return torch.cat((readings, self.usual[:, step]))
+        return torch.cat((seen, self.usual[:, step]))
 
     def _pass(self, x: Tensor, start: Tensor | None, tails: _Tails | None = None) -> Features:
         """One pass over ``x [B, T, N, 1]`` from step ``start [B]`` of a day on; the prediction keeps its time axis."""

@@ -43,11 +43,8 @@ def test_students_beside_each_other_are_those_trained_one_by_one(tmp_path: Path)
     wanted = students(plan, 5, 6, 7)
     path = path_of(plan.cache, plan.dataset, "student", plan.layout("student"), wanted[1])
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        alone = [trained(planned(tmp_path / "alone"), "student", one, lambda line: None) for one in wanted]
-    finally:
-        torch.set_num_threads(threads)
+    alone = [trained(planned(tmp_path / "alone"), "student", one, lambda line: None) for one in wanted]
+    assert torch.get_num_threads() == threads
     found = trained_all(plan, "student", wanted, lines.append)
     for one, other in zip(found, alone, strict=True):
         assert one.validation == other.validation
