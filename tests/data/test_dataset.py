@@ -85,6 +85,15 @@ def test_fingerprint_changes_with_what_matters_and_only_with_it() -> None:
     assert len(prints) == 5
 
 
+def test_fingerprint_is_that_of_another_processor_whose_last_bit_differs() -> None:
+    d = make_dataset(some_speeds(4, 24, 3))
+    assert (d.weights > 0).any()
+    for towards in (0.0, 1.0):
+        off = np.where(d.weights > 0, np.nextafter(d.weights, towards), d.weights)
+        assert (off != d.weights).any()
+        assert Dataset("small", d.speeds, off, d.split, "default").fingerprint == d.fingerprint
+
+
 def test_fewer_days_than_the_split_are_an_error() -> None:
     with pytest.raises(UserError, match=r"has 3 whole days but its split 2/1/1 needs 4"):
         make_dataset(some_speeds(3, 24, 2))
