@@ -30,7 +30,10 @@ from kdsearch.training.reference import PROTOCOL, default_cache
 from kdsearch.training.reference import fingerprint as network_fingerprint
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["Plan", "check"]
+__all__ = ["SHAPE", "Plan", "check"]
+
+# What a protocol tells of the shape of a network.
+SHAPE = ("channels", "persistence", "affine", "calendar")
 
 
 @dataclass
@@ -106,8 +109,7 @@ class Plan:
 
 
 def _shape(layout: Layout) -> dict[str, Any]:
-    others = {name: value for name, value in layout.plain().items() if name in ("persistence", "affine", "calendar")}
-    return {"channels": layout.blocks, **others}
+    return {"channels": layout.blocks, **{name: value for name, value in layout.plain().items() if name in SHAPE}}
 
 
 def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = None) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from kdsearch.data.site import Site
 from kdsearch.distillation.objective import TRAINING_PARAMS, DistillationObjective
 from kdsearch.errors import UserError
 from kdsearch.job.bank import recorded_sampling
-from kdsearch.job.plan import Plan, check
+from kdsearch.job.plan import SHAPE, Plan, check
 from kdsearch.job.prepare import build_bank, build_objective, start_of
 from kdsearch.job.references import trained, trained_teachers
 from kdsearch.job.say import Say, Told
@@ -83,6 +84,7 @@ def run_training(settings: TrainSettings) -> int:
     if document is not None:
         plan.sampling = recorded_sampling(document["protocol"])
         _check_data(settings, document, plan.dataset)
+        _check_networks(settings, document, plan)
     say = Clock()
     output = settings.output or Path("runs") / f"{plan.dataset.name}-{settings.model}-{plan.space.loss}-train"
     seeds = _seeds(settings, document)
@@ -148,6 +150,17 @@ def _check_data(settings: TrainSettings, document: Mapping[str, Any], dataset: D
             f"{settings.params} was found on {document['dataset']} (data {known}), and "
             f"{settings.dataset or dataset.name} is other data ({dataset.fingerprint}): give the one it was found on"
         )
+
+
+def _check_networks(settings: TrainSettings, document: Mapping[str, Any], plan: Plan) -> None:
+    """Networks of a recipe may have changed since the search: its hyperparameters would be those of others."""
+    told, now = document["protocol"], json.loads(json.dumps(plan.protocol))
+    for who in ("student", "teacher"):
+        if any(told[who].get(name) != now[who].get(name) for name in SHAPE):
+            raise UserError(
+                f"{settings.params} is of an earlier version of kdsearch, whose {who} by --recipe {plan.recipe} was "
+                f"another network (channels {told[who].get('channels')}): search again"
+            )
 
 
 def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSettings:

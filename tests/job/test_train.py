@@ -64,7 +64,7 @@ def test_batch_size_and_rate_are_those_given(folder: Path, network: str, recipe:
     assert trained(folder, *how, *SET) == [9.0]
 
 
-def test_the_winner_of_a_search_without_kd(folder: Path) -> None:
+def test_the_winner_of_a_search_without_kd(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its batch size and rate come from the file, as those of every other winner do."""
     plan = planned(folder, recipe="best", epochs=3)
     for seed, score in ((5, 8.0), (6, 9.0)):
@@ -77,3 +77,10 @@ def test_the_winner_of_a_search_without_kd(folder: Path) -> None:
     document |= {"n_parameters": 1, "validation": {"score": figure}, "test": {}, "search": {"epochs": 3}}
     write_best(folder / "best.json", document)
     assert trained(folder, "--params", str(folder / "best.json")) == [8.0, 9.0]
+
+    document["protocol"] = {**plan.protocol, "student": {**plan.protocol["student"], "channels": [[1, 5, 10]]}}
+    document["protocol"]["student"].pop("calendar")
+    write_best(folder / "best.json", document)
+    where = ("--dataset", str(folder / "corner.toml"), "--params", str(folder / "best.json"))
+    assert command.run(train.main, [*where, "--cache-dir", str(folder / "cache")]) == 2
+    assert "whose student by --recipe best was another network" in capsys.readouterr().err
