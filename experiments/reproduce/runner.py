@@ -21,7 +21,7 @@ from kdsearch.job.plan import Plan
 from kdsearch.search.interrupt import StopRequest
 from kdsearch.search.resources import make_plan
 from kdsearch.search.session import Session, current_machine
-from kdsearch.search.workers import in_workers
+from kdsearch.search.workers import RETRIES, in_workers
 from kdsearch.training.checkpoint import Checkpoint, load_checkpoint
 from kdsearch.training.reference import path_of
 from kdsearch.training.settings import FitSettings
@@ -30,7 +30,6 @@ __all__ = ["run"]
 
 Say = Callable[[str], None]
 
-_RETRIES = 2
 _TELL_EVERY_S = 30.0
 _PROGRESS = "kdsearch/reproduce/"
 
@@ -130,7 +129,7 @@ class _Run:
 
         from kdsearch.search.trainable import one_line
 
-        remote = ray.remote(num_cpus=self._resources.cpus, num_gpus=self._resources.gpus, max_retries=_RETRIES)(
+        remote = ray.remote(num_cpus=self._resources.cpus, num_gpus=self._resources.gpus, max_retries=RETRIES)(
             _in_worker
         )
 

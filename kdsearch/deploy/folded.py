@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdsearch.models.stgcn import STGCN, LayerNorm, SpatialConv, TemporalConv
+from kdsearch.models.norm import LayerNorm
+from kdsearch.models.stgcn import STGCN, SpatialConv, TemporalConv
 
 __all__ = ["Folded"]
 

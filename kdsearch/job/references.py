@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from kdsearch.data import Dataset
 from kdsearch.distillation import losses
-from kdsearch.errors import UserError
 from kdsearch.job.plan import Plan
 from kdsearch.job.say import Say, Speaker, Told, Trainings
 from kdsearch.models.layout import Layout
 from kdsearch.search import resources
-from kdsearch.search.interrupt import StopRequest
 from kdsearch.search.resources import Machine, local_machine, make_plan
-from kdsearch.search.session import cluster_errors, current_machine, ray_session
-from kdsearch.search.workers import in_workers
+from kdsearch.search.workers import Tell, beside_each_other
 from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
 from kdsearch.training.reference import path_of, train_once
 from kdsearch.training.report import EpochReport
@@ -32,8 +30,6 @@ __all__ = ["trained", "trained_all", "trained_teachers"]
 _TASK = "none"
 # Threads that a teacher's matrices pay for; a student's do not.
 _TEACHER_CPUS = 2
-_RETRIES = 2
-_PROGRESS = "kdsearch/reference/"
 
 
 def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoint:
@@ -141,101 +137,42 @@ def _resources(plan: Plan, name: str, machine: Machine, count: int) -> resources
 
 
 def _beside_each_other(plan: Plan, name: str, wanted: Sequence[FitSettings], say: Say) -> dict[FitSettings, Checkpoint]:
-    """Train in Ray's workers, telling of each as :func:`trained` does."""
-    import ray
-
+    """Train in workers, telling of each as :func:`trained` does."""
     line = say.line if isinstance(say, Speaker) else say  # the view shows how many are done
-    tellers = {settings: Told(line, _label(plan, name, settings), settings) for settings in wanted}
+    labels = {settings: _label(plan, name, settings) for settings in wanted}
+    tellers = {settings: Told(line, labels[settings], settings) for settings in wanted}
 
-    def tell(running: Collection[FitSettings]) -> None:
-        for settings in running:
-            report = _told(plan, name, settings)
-            if report is not None:
-                tellers[settings](report)
+    def told(settings: FitSettings, message: list[Any]) -> None:
+        epoch, score, best, seconds = message
+        report = EpochReport(epoch, score, {}, {}, settings.rate(epoch), seconds, best_score=best)
+        tellers[settings](report)
 
+    layout = plan.layout(name)
     found: dict[FitSettings, Checkpoint] = {}
-    with (
-        cluster_errors(plan.search.address),
-        StopRequest() as stop,
-        ray_session(plan.search.address) as ready,
-        Trainings(say, f"{name}s", len(wanted)) as trainings,
-    ):
-        ready()
-        stop.install()
-        given = _resources(plan, name, current_machine(), len(wanted))
-        remote = ray.remote(num_cpus=given.cpus, num_gpus=given.gpus, max_retries=_RETRIES)(_in_worker)
-        shared, layout, waiting = ray.put(plan.dataset), plan.layout(name), iter(wanted)
-
-        def submit(settings: FitSettings) -> Any:
-            return remote.remote([shared], name, layout, settings, plan.cache, given)
-
-        with contextlib.closing(
-            in_workers(lambda: next(waiting, None), submit, given.concurrency, stop, tell)
-        ) as ended:
-            for settings, reference in ended:
-                label = _label(plan, name, settings)
-                checkpoint, cached = _get(reference, label)
-                path = path_of(plan.cache, plan.dataset, name, layout, settings)
-                if not path.exists():  # it was trained on another machine
-                    save_checkpoint(path, checkpoint)
-                found[settings] = checkpoint
-                say(_result(label, checkpoint, settings, cached))
-                trainings.one_ended()
+    work = functools.partial(_train, name, layout, plan.cache)
+    plan_for = functools.partial(_resources, plan, name, count=len(wanted))
+    running = beside_each_other(work, plan.dataset, wanted, plan_for, plan.search.address, told, labels.__getitem__)
+    with Trainings(say, f"{name}s", len(wanted)) as trainings, contextlib.closing(running) as ended:
+        for settings, (checkpoint, cached) in ended:
+            path = path_of(plan.cache, plan.dataset, name, layout, settings)
+            if not path.exists():  # it was trained on another machine
+                save_checkpoint(path, checkpoint)
+            found[settings] = checkpoint
+            say(_result(labels[settings], checkpoint, settings, cached))
+            trainings.one_ended()
     return found
 
 
-def _get(reference: Any, label: str) -> tuple[Checkpoint, bool]:
-    import ray
-
-    try:
-        found: tuple[Checkpoint, bool] = ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, UserError):
-            raise cause from None
-        raise
-    except ray.exceptions.WorkerCrashedError as error:
-        raise UserError(
-            f"{label}: its process was killed {_RETRIES + 1} times ({str(error).splitlines()[0][:200]}), often for "
-            "want of memory: what was trained is kept, run the same command with --concurrency 1"
-        ) from None
-    return found
-
-
-def _in_worker(
-    shared: list[Any], name: str, layout: Layout, settings: FitSettings, cache: Path, given: resources.Plan
+def _train(
+    name: str, layout: Layout, cache: Path, dataset: Dataset, settings: FitSettings, device: str, tell: Tell
 ) -> tuple[Checkpoint, bool]:
-    import ray
-    from ray.experimental.internal_kv import _internal_kv_put
+    """One training, in a worker."""
+    from kdsearch.search.trainable import reseed
 
-    from kdsearch.search.trainable import prepare_device, release_memory, reseed
-
-    device = prepare_device(given.cpus, given.gpus, given.memory_fraction)
-    release_memory()
     reseed(settings.seed)
-    dataset = ray.get(shared[0])
-    key = _progress_key(dataset.fingerprint, name, settings)
 
     def on_epoch(report: EpochReport) -> None:
-        told = [report.epoch, report.score, report.best_score, report.seconds]
-        _internal_kv_put(key, json.dumps(told).encode())
+        tell([report.epoch, report.score, report.best_score, report.seconds])
 
     loss = losses.build(_TASK, error=settings.error)
     return train_once(dataset, name, layout, loss, settings, cache, device, on_epoch=on_epoch)
-
-
-def _told(plan: Plan, name: str, settings: FitSettings) -> EpochReport | None:
-    """What a worker has told of a training since it was last asked."""
-    from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get
-
-    key = _progress_key(plan.dataset.fingerprint, name, settings)
-    told = _internal_kv_get(key)
-    if not told:
-        return None
-    _internal_kv_del(key)
-    epoch, score, best, seconds = json.loads(told)
-    return EpochReport(epoch, score, {}, {}, settings.rate(epoch), seconds, best_score=best)
-
-
-def _progress_key(data: str, name: str, settings: FitSettings) -> str:
-    return f"{_PROGRESS}{data}/{name}/{settings.seed}/{settings.batch_size}/{settings.learning_rate!r}"

@@ -12,7 +12,6 @@ channel-last there on a CPU, and no slower for the teacher), and the graph produ
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdsearch.models._layers import graph_taps, node_norm, recorded, temporal
+from kdsearch.models._layers import graph_taps, recorded, temporal
 from kdsearch.models.layout import Affine, Channels, Layout, Residual, published_residual
+from kdsearch.models.norm import NORMS
 
 __all__ = ["BASE", "CHANNELS", "STGCN", "STUDENT", "TEACHER", "Channels", "Features", "Layout"]
 
@@ -166,46 +166,6 @@ class SpatialConv(nn.Module):
         return torch.relu(_mix(self.weight, graph_taps(x, kernel), self.bias) + x)
 
 
-class LayerNorm(nn.Module, ABC):
-    """LayerNorm over (node, channel) within each time step, eps 1e-6 inside the root."""
-
-    @abstractmethod
-    def affine(self) -> tuple[Tensor, Tensor]:
-        """Gamma and beta, ``[N, C]``."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[C, B, T, N] -> [C, B, T, N]``."""
-        return node_norm(x, *self.affine())
-
-
-class NodeLayerNorm(LayerNorm):
-    """Gamma and beta of every node and channel, as published."""
-
-    def __init__(self, n_nodes: int, channels: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(n_nodes, channels))
-        self.beta = nn.Parameter(torch.zeros(n_nodes, channels))
-
-    def affine(self) -> tuple[Tensor, Tensor]:
-        return self.gamma, self.beta
-
-
-class RankOneLayerNorm(LayerNorm):
-    """Gamma ``h_n g_c`` and beta ``b_c + d_n e_c``: ``2 N + 3 C`` parameters instead of ``2 N C``."""
-
-    def __init__(self, n_nodes: int, channels: int) -> None:
-        super().__init__()
-        self.gain, self.node_gain = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.ones(n_nodes, 1))
-        self.shift, self.node_shift = nn.Parameter(torch.zeros(channels)), nn.Parameter(torch.zeros(n_nodes, 1))
-        self.slope = nn.Parameter(torch.ones(channels))
-
-    def affine(self) -> tuple[Tensor, Tensor]:
-        return self.node_gain * self.gain, self.shift + self.node_shift * self.slope
-
-
-_NORMS: dict[Affine, type[NodeLayerNorm | RankOneLayerNorm]] = {"full": NodeLayerNorm, "rank1": RankOneLayerNorm}
-
-
 class _Block(nn.Module):
     """``T-GLU -> S-ReLU -> T-ReLU -> LayerNorm``."""
 
@@ -223,7 +183,7 @@ class _Block(nn.Module):
         self.temporal_in = TemporalConv(c_in, c_mid, kt, "glu", residuals[0])
         self.spatial = SpatialConv(c_mid, ks)
         self.temporal_out = TemporalConv(c_mid, c_out, kt, "relu", residuals[1])
-        self.norm = _NORMS[affine](n_nodes, c_out)
+        self.norm = NORMS[affine](n_nodes, c_out)
 
 
 class _Head(nn.Module):
@@ -235,7 +195,7 @@ class _Head(nn.Module):
         super().__init__()
         c_glu, c_sigmoid = channels
         self.temporal_in = TemporalConv(c_in, c_glu, ko, "glu", residual)
-        self.norm = _NORMS[affine](n_nodes, c_glu)
+        self.norm = NORMS[affine](n_nodes, c_glu)
         self.temporal_out = TemporalConv(c_glu, c_sigmoid, 1, "sigmoid")
         self.weight = _glorot(c_sigmoid, 1, c_sigmoid, 1)
         self.bias = nn.Parameter(torch.zeros(n_nodes))

@@ -25,7 +25,7 @@ from kdsearch.search.objective import Objective
 from kdsearch.search.resources import Plan, make_plan
 from kdsearch.search.session import current_machine, ray_session
 from kdsearch.search.settings import SearchSettings, disk_errors, output_lock
-from kdsearch.search.workers import in_workers
+from kdsearch.search.workers import RETRIES, in_workers
 
 if TYPE_CHECKING:
     from kdsearch.search.record import Ranked
@@ -34,7 +34,6 @@ __all__ = ["Confirmed", "SeedRun", "confirm"]
 
 FILE = "confirm.json"
 _FOLDER = ".confirm"
-_RETRIES = 2
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def _run_jobs(
     from kdsearch.search.trainable import one_line
 
     shared, waiting = ray.put(objective), iter(jobs)
-    remote = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=_RETRIES)(_train)
+    remote = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=RETRIES)(_train)
 
     def submit(job: tuple[Ranked, int]) -> Any:
         candidate, seed = job
