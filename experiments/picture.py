@@ -265,13 +265,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError:
         raise UserError("pictures need matplotlib: pip install -e '.[plots]'") from None
     from kdsearch.data import load
-    from kdsearch.data.catalog import KNOWN
-    from kdsearch.results.best import NAME, read_best
+    from kdsearch.results.best import NAME, dataset_of, read_best
 
     document = read_best(args.output / NAME)
-    name = args.dataset or document["dataset"]
-    if args.dataset is None and name not in KNOWN:
-        raise UserError(f"{args.output} is a search on {name}: say with --dataset which TOML file declares it")
+    name = args.dataset or dataset_of(document, args.output)
     history = read_history(args.output, document)
     title = f"Search: {document['dataset']}, loss {document['loss']}, {history.trials} trials"
     figure = draw(history, read_day(args.output, load(name, args.data_dir)), title)

@@ -23,7 +23,11 @@ def parser() -> command.Parser:
     )
     p.add_argument("--output", type=folder, metavar="DIR|URI", help="folder of a search")
     p.add_argument("--file", type=Path, metavar="PATH", help="page to write (default: report.html in that folder)")
-    p.add_argument("--dataset", metavar="NAME|FILE", help="of the search (default: the one it names, if it is known)")
+    p.add_argument(
+        "--dataset",
+        metavar="NAME|FILE",
+        help="of the search (default: its own, where that is still at hand)",
+    )
     p.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie")
     p.add_argument(
         "--sensors",

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from kdsearch import command
-from kdsearch.errors import UserError
 
 __all__ = ["main", "measure", "parser"]
 
@@ -57,16 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, load, measure, print."""
     args = parser().parse_args(argv)
     from kdsearch.data import load
-    from kdsearch.data.catalog import KNOWN
     from kdsearch.models.stgcn import STUDENT, TEACHER
-    from kdsearch.results.best import read_best
+    from kdsearch.results.best import dataset_of, read_best
     from kdsearch.training.checkpoint import load_checkpoint
     from kdsearch.training.network import new_network
 
     document = read_best(args.output)
-    name = args.dataset or document["dataset"]
-    if args.dataset is None and name not in KNOWN:
-        raise UserError(f"--dataset: {args.output} is of {name}; name the TOML file that declares it")
+    name = args.dataset or dataset_of(document, args.output)
     dataset = load(name, args.data_dir)
     winner = load_checkpoint(args.output / "checkpoints" / "best.pt").network(dataset)
     networks = {

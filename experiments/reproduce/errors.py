@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from experiments.reproduce import published
 from experiments.reproduce.plots import look_of
 from experiments.reproduce.rows import Row
-from experiments.reproduce.significance import LEVEL, Sample, better, p_value, winner
 from experiments.reproduce.study import Study
 from kdsearch.results.formats import Cell, Column, Marked, Table, whole
+from kdsearch.results.significance import LEVEL, Sample, better, p_value, winner
 from kdsearch.training.metrics import METRICS
 from kdsearch.training.recipe import PAPER
 

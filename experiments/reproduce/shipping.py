@@ -13,9 +13,9 @@ import statistics
 from experiments.reproduce import rows as all_rows
 from experiments.reproduce.plots import look_of
 from experiments.reproduce.rows import Row, short
-from experiments.reproduce.significance import Sample, p_value
 from experiments.reproduce.study import Study, figure_of
 from kdsearch.results.formats import Cell, Column, Table, whole
+from kdsearch.results.significance import Sample, p_value
 
 __all__ = ["PAIRS", "ROWS", "build", "tests"]
 

@@ -13,10 +13,10 @@ from experiments.reproduce.kept import Record
 from experiments.reproduce.plans import Params, RowPlan, Task
 from experiments.reproduce.rows import Row
 from experiments.reproduce.settings import Settings
-from experiments.reproduce.significance import Sample
 from kdsearch.data import Dataset
 from kdsearch.results.paper import DATASETS
 from kdsearch.results.result import Figure
+from kdsearch.results.significance import Sample
 
 if TYPE_CHECKING:
     from kdsearch.models.stgcn import STGCN

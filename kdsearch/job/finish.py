@@ -207,22 +207,31 @@ def baselines(prepared: Prepared, rival: Rival | None = None, control: Sequence[
         rows["teachers_mean"] = _measured_mean(prepared.teachers, dataset, device)
     if prepared.start is not None and prepared.plan.start != "teacher":
         rows[prepared.plan.start] = _measured([prepared.start], dataset, device)
-    rows["student_none"] = _measured(list(prepared.students.values()), dataset, device)
+    students = prepared.students
+    rows["student_none"] = _measured(list(students.values()), dataset, device, list(students))
     if control:
-        rows["student_control"] = _measured(control, dataset, device)
+        rows["student_control"] = _measured(control, dataset, device, prepared.plan.seeds)
     if rival is not None:
         runs = [checkpoint_of(prepared.plan, run, rival.start) for run in rival.confirmed.runs]
         told = {"params": dict(rival.confirmed.params), "params_from": rival.source}
-        rows[rival.name] = {**_measured(runs, dataset, device), **told}
+        rows[rival.name] = {**_measured(runs, dataset, device, [r.seed for r in rival.confirmed.runs]), **told}
     return rows
 
 
-def _measured(checkpoints: Sequence[Checkpoint], dataset: Dataset, device: str) -> dict[str, Any]:
-    return {
+def _measured(
+    checkpoints: Sequence[Checkpoint], dataset: Dataset, device: str, seeds: Sequence[int] = ()
+) -> dict[str, Any]:
+    """A row of networks; with their seeds also each by itself, so that it can be paired with the winner's."""
+    tests = [evaluate(c.network(dataset, device), dataset, "test", device) for c in checkpoints]
+    row = {
         "n_parameters": round(statistics.fmean(c.network(dataset).n_parameters() for c in checkpoints)),
         "validation": _spread(c.validation for c in checkpoints),
-        "test": _spread(evaluate(c.network(dataset, device), dataset, "test", device) for c in checkpoints),
+        "test": _spread(tests),
     }
+    if seeds:
+        measured = zip(seeds, checkpoints, tests, strict=True)
+        row["per_seed"] = [{"seed": seed, "validation": c.validation, "test": test} for seed, c, test in measured]
+    return row
 
 
 def _measured_mean(teachers: list[Checkpoint], dataset: Dataset, device: str) -> dict[str, Any]:

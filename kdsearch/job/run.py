@@ -171,6 +171,7 @@ def _resume(command: str) -> str:
 def _print_result(plan: Plan, document: Mapping[str, Any], reported: bool, where: Path | Uri) -> None:
     from kdsearch.results.formats import render
     from kdsearch.results.front import read_front
+    from kdsearch.results.gain import gain_over
     from kdsearch.results.result import Result
     from kdsearch.results.tables import best, comparison, front
 
@@ -180,6 +181,9 @@ def _print_result(plan: Plan, document: Mapping[str, Any], reported: bool, where
     else:
         result = Result.read(document, "best.json")
         print(render([*best([result]), *comparison([result])], "md"))
+        gain = gain_over(document)
+        if gain is not None:
+            print(f"the winner's {gain}\n")
     files = "report.html, " if reported else ""
     files += "best.json, " if plan.cost is None else "front.json, best.json, "
     print(f"everything is in {where}: {files}trials.parquet, study.journal, tensorboard/, checkpoints/")

@@ -15,7 +15,6 @@ import torch
 from kdsearch import fingerprint
 from kdsearch.command import Clock
 from kdsearch.data import Dataset
-from kdsearch.data.catalog import KNOWN
 from kdsearch.data.site import Site
 from kdsearch.distillation.objective import TRAINING_PARAMS, DistillationObjective
 from kdsearch.errors import UserError
@@ -28,7 +27,7 @@ from kdsearch.job.settings import JobSettings
 from kdsearch.models.layout import Layout
 from kdsearch.models.stgcn import CHANNELS
 from kdsearch.pruning.objective import PruningObjective
-from kdsearch.results.best import read_best
+from kdsearch.results.best import dataset_of, read_best
 from kdsearch.results.files import write_json
 from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
 from kdsearch.training.evaluate import evaluate
@@ -137,10 +136,6 @@ def _check(settings: TrainSettings, document: Mapping[str, Any] | None) -> None:
         )
     if settings.fixed:
         raise UserError("--set and --params: give one of the two, the file holds every hyperparameter")
-    if settings.dataset is None and document["dataset"] not in KNOWN:
-        raise UserError(
-            f"--dataset: {settings.params} is of {document['dataset']}; name the TOML file that declares it"
-        )
 
 
 def _check_data(settings: TrainSettings, document: Mapping[str, Any], dataset: Dataset) -> None:
@@ -179,7 +174,7 @@ def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSett
         )
     protocol = document["protocol"]
     return JobSettings(
-        dataset=settings.dataset or document["dataset"],
+        dataset=settings.dataset or dataset_of(document, settings.params),
         loss=document["loss"],
         **_pruning(document),
         data_dir=settings.data_dir,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from kdsearch.data.catalog import KNOWN
 from kdsearch.errors import UserError
 from kdsearch.results.files import read_json, write_json
 from kdsearch.results.result import SCHEMA, Result
 
-__all__ = ["NAME", "find", "read_best", "read_result", "write_best"]
+__all__ = ["NAME", "dataset_of", "find", "read_best", "read_result", "write_best"]
 
 NAME = "best.json"
 
@@ -66,6 +70,31 @@ def find(path: Path) -> list[Path]:
         if inside:
             return inside
     return [_file(path)]
+
+
+def dataset_of(document: Mapping[str, Any], where: object) -> str:
+    """What ``--dataset`` is where it is left out: a known name, or the TOML file that the search's command names.
+
+    Args:
+        document: of a best.json.
+        where: its place, as the error names it.
+
+    Raises:
+        UserError: the dataset is the user's own, and the file that declared it is not where it was.
+    """
+    name = str(document["dataset"])
+    if name in KNOWN:
+        return name
+    try:
+        words = shlex.split(str(document.get("command", "")))
+    except ValueError:
+        words = []
+    named = [after for word, after in pairwise(words) if word == "--dataset"]
+    named += [word.removeprefix("--dataset=") for word in words if word.startswith("--dataset=")]
+    for path in map(Path, named):
+        if path.suffix == ".toml" and path.is_file():
+            return str(path)
+    raise UserError(f"{where} is of a search on {name}: say with --dataset which TOML file declares it")
 
 
 def _file(path: Path) -> Path:

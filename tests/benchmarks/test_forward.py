@@ -52,4 +52,4 @@ def test_the_table(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_own_dataset_must_be_named(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (searched / "best.json").write_text(json.dumps(document(dataset="mine")))
     assert command.run(forward.main, ["--output", str(searched)]) == 2
-    assert "name the TOML file that declares it" in capsys.readouterr().err
+    assert "say with --dataset which TOML file declares it" in capsys.readouterr().err

@@ -16,6 +16,7 @@ import torch
 
 from kdsearch.data import Dataset
 from kdsearch.results import store
+from kdsearch.results.gain import gain_over
 from kdsearch.training.checkpoint import load_checkpoint
 from kdsearch.training.evaluate import evaluate
 from kdsearch.training.metrics import METRICS, score
@@ -115,6 +116,20 @@ def test_best_json_says_all(search):
     assert "warm_start" not in best["search"]
     assert {"teacher", "bank", "trials", "confirm", "student_none"} <= set(best["search"]["seconds"])
     assert best["command"].startswith("python -m kdsearch.tune --dataset demo")
+
+
+def test_whether_kd_paid_is_told(search):
+    """By the student without KD of the same seed, on the terminal and on the page."""
+    best = search.best
+    gain = gain_over(best)
+    assert gain is not None
+    (alike,) = best["baselines"][gain.rival]["per_seed"]
+    maes = [f"mae_{minutes}" for minutes in (15, 30, 45)]
+    by_hand = sum(alike["test"][name] - best["test"][name]["mean"] for name in maes) / 3
+    assert gain.mph == pytest.approx(by_hand)
+    assert alike["test"]["mae_15"] == best["baselines"][gain.rival]["test"]["mae_15"]["mean"]
+    assert f"the winner's {gain}" in search.process.stdout
+    assert f"Its {gain}." in (search.output / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_weak_teacher_is_told_with_the_figures(search):

@@ -121,3 +121,25 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, make_document):
         best.write_best(tmp_path / "best.json", make_document(command=Path))
     assert (tmp_path / "best.json").read_bytes() == before
     assert os.listdir(tmp_path) == ["best.json"]
+
+
+def test_the_dataset_of_a_search_is_found_again(tmp_path, monkeypatch, make_document):
+    """A known name, or the file that the command named, for as long as it lies there."""
+    monkeypatch.chdir(tmp_path)
+    assert best.dataset_of(make_document(), "here") == "pemsd7"
+    for option in ("--dataset my/own.toml", "--dataset=my/own.toml", "--dataset 'my/own.toml'"):
+        document = make_document(dataset="own", command=f"python -m kdsearch.tune {option} --trials 3")
+        with pytest.raises(UserError, match="here is of a search on own: say with --dataset which TOML file"):
+            best.dataset_of(document, "here")
+        (tmp_path / "my").mkdir()
+        (tmp_path / "my" / "own.toml").touch()
+        assert best.dataset_of(document, "here") == "my/own.toml"
+        (tmp_path / "my" / "own.toml").unlink()
+        (tmp_path / "my").rmdir()
+
+
+@pytest.mark.parametrize("command", ["", "tune --dataset", "tune --dataset 'torn", "tune --dataset demo"])
+def test_a_command_that_names_no_file_is_no_dataset(tmp_path, monkeypatch, make_document, command):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="say with --dataset"):
+        best.dataset_of(make_document(dataset="own", command=command), "here")

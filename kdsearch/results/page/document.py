@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kdsearch import __version__
 from kdsearch.errors import UserError
+from kdsearch.results.best import dataset_of
 from kdsearch.results.files import write_text
 from kdsearch.results.page import network, outcome, parameters, trials, words
 from kdsearch.results.page.markup import Markup, el, escape, join
@@ -92,15 +93,13 @@ def _forecasts_of(
     sensors: Sequence[int],
 ) -> Forecasts:
     from kdsearch.data import Dataset, load
-    from kdsearch.data.catalog import KNOWN
     from kdsearch.results.page.forecasts import forecasts_of
 
     if isinstance(given, Dataset):
         return forecasts_of(output, given, sensors)
-    name = str(search.setup.get("dataset", "")) if given is None else given
-    if given is None and name not in KNOWN:
-        raise UserError(f"{search.folder} is a search on {name}: say with --dataset which TOML file declares it")
-    return forecasts_of(output, load(name, data_dir), sensors)
+    if given is None:
+        given = dataset_of(search.best or {}, search.folder)
+    return forecasts_of(output, load(given, data_dir), sensors)
 
 
 def page_of(search: Search, found: Forecasts | None, why_not: str, now: datetime | None = None) -> str:

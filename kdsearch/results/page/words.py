@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from kdsearch.results.gain import gain_over
 from kdsearch.results.page.markup import Markup, el, join
 from kdsearch.results.page.names import parameter, span
 from kdsearch.results.page.outcome import Row, beside_rows, horizons
@@ -39,7 +40,7 @@ def status(search: Search) -> str:
 
 
 # Baselines that the summary has a sentence about, in its order.
-_BESIDE = ("student_none", "student_control", "student_kd", "traditional", "teacher")
+_BESIDE = ("student_none", "student_control", "student_kd", "traditional", "teacher", "teachers_mean")
 
 
 def sentences(search: Search) -> list[str]:
@@ -67,7 +68,10 @@ def sentences(search: Search) -> list[str]:
     )
     if any(t.known for t in search.trials if t.number == search.winner):
         out.append("Its hyperparameters were known before the search: no suggestion of the sampler did better.")
-    out += [text for name in _BESIDE if (text := compared(rows, name))]
+    gain = gain_over(best)
+    if gain is not None:
+        out.append(f"Its {gain}.")
+    out += [text for name in _BESIDE if (gain is None or name != gain.rival) and (text := compared(rows, name))]
     simple = [r for r in rows if r.name in ("copy last", "ridge AR(12)")]
     if simple:
         rival = min(simple, key=lambda r: _mean(r))
@@ -122,16 +126,18 @@ def compared(rows: Sequence[Row], name: str) -> str | None:
     minutes = list(winner.mean)
     shown = f"({_figures(other, minutes)} mph)"
     share = abs(difference) / _mean(other)
-    if name == "teacher":
+    if name in ("teacher", "teachers_mean"):
         times = (other.parameters or 0) / max(winner.parameters or 1, 1)
         size = f", {times:.0f} times as large," if times >= 1.5 else ""
-        return f"The teacher{size} is {100 * share:.0f}% {'better' if difference > 0 else 'worse'} {shown}."
+        how = "better" if difference > 0 else "worse"
+        how = f"{100 * share:.1f}% {how} than it" if share >= 0.0005 else "level with it"
+        return f"The {other.name}{size} is {how} {shown}."
     spread = [math.hypot(winner.std[m] or 0.0, other.std[m] or 0.0) for m in minutes]
     several = any(winner.std[m] is not None and other.std[m] is not None for m in minutes)
     if several and abs(difference) < math.fsum(spread) / len(spread):
         return f"It is not to be told from the {other.name} {shown}: seeds differ by more than the two do."
     than = f"{100 * share:.1f}% {'worse' if difference > 0 else 'better'} than the {other.name} {shown}"
-    luck = "" if several else "; with one seed each, luck is not ruled out"
+    luck = "" if several else "; one of the two was trained once, so luck is not ruled out"
     return f"It is {than}{luck}."
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 from scipy import stats
 
-from experiments.reproduce.significance import Sample, better, p_value, winner
+from kdsearch.results.significance import Sample, better, p_value, winner
 
 LOW = Sample([2.0, 2.1, 1.9, 2.05, 1.95])
 HIGH = Sample([2.5, 2.65, 2.38, 2.55, 2.46])
@@ -52,3 +52,9 @@ def test_the_winner_beats_each_of_the_others():
     assert winner({"low": LOW}) is None
     assert winner({"low": LOW, "failed": Sample([])}) is None
     assert winner({"fixed": Sample([1.0], seeded=False), "low": LOW, "high": HIGH}) == "fixed"
+
+
+def test_rounding_is_no_deviation():
+    """A difference of 0.1 with every seed, to the last bit but one, has no deviation to divide by."""
+    assert p_value(Sample([1.0, 1.1, 1.3]), Sample([1.1, 1.2, 1.4])) == 0.0
+    assert p_value(Sample([0.1 + 0.2, 0.3]), Sample([0.3, 0.1 + 0.2])) == 1.0
