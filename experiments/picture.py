@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdsearch import command
+from kdsearch.contents import WINNER
 from kdsearch.errors import UserError
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def read_day(output: Path, dataset: Dataset) -> Day:
     from kdsearch.training.checkpoint import load_checkpoint
     from kdsearch.training.evaluate import forecast_days
 
-    model = load_checkpoint(output / "checkpoints" / "best.pt").network(dataset)
+    model = load_checkpoint(output / WINNER).network(dataset)
     speeds = dataset.days("test")
     day, sensor = slowest(speeds)
     lines = forecast_days(model, dataset, "test")
@@ -265,9 +266,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError:
         raise UserError("pictures need matplotlib: pip install -e '.[plots]'") from None
     from kdsearch.data import load
-    from kdsearch.results.best import NAME, dataset_of, read_best
+    from kdsearch.results.best import dataset_of, read_best
 
-    document = read_best(args.output / NAME)
+    document = read_best(args.output)
     name = args.dataset or dataset_of(document, args.output)
     history = read_history(args.output, document)
     title = f"Search: {document['dataset']}, loss {document['loss']}, {history.trials} trials"

@@ -138,8 +138,9 @@ def _model(arguments: argparse.Namespace) -> int:
 
 
 def _found(outputs: Sequence[Path], front: bool) -> list[Result]:
+    from kdsearch.contents import FRONT
     from kdsearch.results.best import find, read_result
-    from kdsearch.results.front import FRONT, read_front_file
+    from kdsearch.results.front import read_front_file
 
     if not front:
         return [read_result(path) for output in outputs for path in find(output)]

@@ -283,13 +283,13 @@ def test_losses_are_all_described():
 def test_columns_of_the_trial_table_are_described_and_no_others(tmp_path):
     import pandas as pd
 
-    from kdsearch.search.record import TABLE
+    from kdsearch.contents import TRIALS
     from tests.results.searches import SPACE, make_search
 
     told = section("README.md", "## What you get")
     told = {span for row in rows(told[told.index("| column |") :]) for span in spans(row[0])}
     make_search(tmp_path, costs=True)
-    columns = set(pd.read_parquet(tmp_path / TABLE).columns)
+    columns = set(pd.read_parquet(tmp_path / TRIALS).columns)
     assert {f"params.{name}" for name in SPACE} <= columns
     figures = {name for name in columns if name.startswith("val_")}
     assert figures == {f"val_{m}_{minutes}" for m in ("mae", "rmse", "mape") for minutes in (15, 30, 45)}

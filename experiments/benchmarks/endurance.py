@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kdsearch import command
+from kdsearch.contents import JOURNAL, STATES
 from kdsearch.search.report import Listener, Report
 
 __all__ = ["Figures", "main", "parser"]
@@ -103,8 +104,8 @@ class Watch(Listener):
     ) -> None:
         self.seconds.append(time.monotonic())
         self.memory.append(_resident())
-        self.disk.append((self._output / "study.journal").stat().st_size)
-        self.states_kept.append(sum(1 for _ in (self._output / ".trials").glob("*.pt")))
+        self.disk.append((self._output / JOURNAL).stat().st_size)
+        self.states_kept.append(sum(1 for _ in (self._output / STATES).glob("*.pt")))
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def measure(trials: int, window: int, concurrency: int, sampler: str) -> tuple[F
             left = sorted(p.name for p in output.iterdir())
     finally:
         searcher.StudySearcher.suggest = original  # type: ignore[method-assign]
-    if found.finished != trials or ".trials" in left:
+    if found.finished != trials or STATES in left:
         raise RuntimeError(f"{found.finished} of {trials} trials ended; left behind: {', '.join(left)}")
     return _figures(watch, suggest_s, 0, window), _figures(watch, suggest_s, trials - window, trials)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kdsearch import command
+from kdsearch.contents import WINNER
 
 __all__ = ["main", "measure", "parser"]
 
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     document = read_best(args.output)
     name = args.dataset or dataset_of(document, args.output)
     dataset = load(name, args.data_dir)
-    winner = load_checkpoint(args.output / "checkpoints" / "best.pt").network(dataset)
+    winner = load_checkpoint(args.output / WINNER).network(dataset)
     networks = {
         "teacher": new_network(dataset, TEACHER, 0),
         "published student": new_network(dataset, STUDENT, 0),

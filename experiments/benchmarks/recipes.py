@@ -79,7 +79,7 @@ def _trainers(n_nodes: int, batch: int) -> Iterator[tuple[str, Trainer]]:
 
 def _update_of(trainer: Trainer) -> Callable[[], object]:
     trainer.model.train()
-    return lambda: trainer.update(trainer._batches()[0])
+    return lambda: trainer.update(trainer.batches()[0])
 
 
 if __name__ == "__main__":

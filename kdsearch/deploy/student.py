@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from kdsearch.contents import JOURNAL, WINNER
 from kdsearch.data import load
 from kdsearch.data.catalog import KNOWN
 from kdsearch.data.site import Site
@@ -32,10 +33,10 @@ def checkpoint_in(path: Path) -> Path:
         raise UserError(f"{path}: there is no such file or folder; name the --output of a search")
     if not path.is_dir():
         return path
-    found = path / "checkpoints" / "best.pt"
+    found = path / WINNER
     if found.is_file():
         return found
-    if (path / "study.journal").exists():
+    if (path / JOURNAL).exists():
         raise UserError(f"{path}: its search has not finished; run it again with the same arguments and --resume")
     raise UserError(f"{path}: holds no trained network (no checkpoints/best.pt); name the --output of a search")
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from kdsearch import fingerprint
+from kdsearch.contents import BEST, WINNER
 from kdsearch.data import Dataset
 from kdsearch.data.site import Site
 from kdsearch.job.plan import Plan
@@ -18,7 +19,7 @@ from kdsearch.job.say import Say, Trainings
 from kdsearch.models.layout import Layout
 from kdsearch.pruning.objective import planned, settings_of
 from kdsearch.results import store
-from kdsearch.results.best import NAME, write_best
+from kdsearch.results.best import write_best
 from kdsearch.results.result import SCHEMA, Result
 from kdsearch.search.confirm import Confirmed, SeedRun, confirm
 from kdsearch.search.record import Ranked
@@ -44,7 +45,7 @@ def finish(prepared: Prepared, search: SearchResult, say: Say, command: str, sto
     winner = confirmed[0]
     checkpoints = [checkpoint_of(plan, run, plan.start) for run in winner.runs]
     rival = train_rival(prepared, winner, say, store_dir)
-    save_checkpoint(plan.search.output / "checkpoints" / "best.pt", checkpoints[best_seed(winner)])
+    save_checkpoint(plan.search.output / WINNER, checkpoints[best_seed(winner)])
     control = train_control(prepared, winner, say)
     if not control:
         train_students(prepared, say)
@@ -52,8 +53,8 @@ def finish(prepared: Prepared, search: SearchResult, say: Say, command: str, sto
     document = document_of(prepared, search, confirmed, checkpoints, rows, command)
     if rival is not None:
         document["search"]["seconds"][rival.name] = sum(run.seconds for run in rival.confirmed.runs)
-    write_best(plan.search.output / NAME, document)
-    if store.update(Result.read(document, NAME), store_dir):
+    write_best(plan.search.output / BEST, document)
+    if store.update(Result.read(document, BEST), store_dir):
         say(f"store: the best so far for {plan.dataset.name}, kept in {store.path_of(plan.dataset.name, store_dir)}")
     return document
 

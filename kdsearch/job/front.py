@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from kdsearch.contents import BEST, FRONT, WINNER
 from kdsearch.errors import UserError
 from kdsearch.job.finish import baselines, best_seed, checkpoint_of, confirm_best, document_of
 from kdsearch.job.prepare import Prepared
@@ -13,9 +14,9 @@ from kdsearch.job.rivals import train_students
 from kdsearch.job.say import Say
 from kdsearch.pruning.objective import PERCENT
 from kdsearch.results import store
-from kdsearch.results.best import NAME, write_best
+from kdsearch.results.best import write_best
 from kdsearch.results.files import write_json
-from kdsearch.results.front import FRONT, front_document, points_on_front
+from kdsearch.results.front import front_document, points_on_front
 from kdsearch.search.confirm import Confirmed
 from kdsearch.search.front import pareto_front, spread
 from kdsearch.search.settings import SearchResult
@@ -67,8 +68,8 @@ def finish_front(prepared: Prepared, search: SearchResult, say: Say, command: st
     document = front_document([d for d, _ in points], plan.cost or "parameters", rows)
     write_json(plan.search.output / FRONT, document)
     best = min(points, key=lambda point: point[0]["validation"]["score"]["mean"])
-    save_checkpoint(plan.search.output / "checkpoints" / "best.pt", best[1])
-    write_best(plan.search.output / NAME, best[0])
+    save_checkpoint(plan.search.output / WINNER, best[1])
+    write_best(plan.search.output / BEST, best[0])
     if store.update_front(points_on_front(document), store_dir):
         say(f"store: the front of {plan.dataset.name} is kept in {store.path_of(plan.dataset.name, store_dir)}")
     return document

@@ -9,6 +9,7 @@ from typing import Any
 
 from kdsearch.command import Confirm
 from kdsearch.command import confirm as parse_confirm
+from kdsearch.contents import JOURNAL
 from kdsearch.data import Dataset, load
 from kdsearch.distillation import losses
 from kdsearch.distillation.sampled import Sampling
@@ -260,7 +261,7 @@ def _sampling(settings: JobSettings, dataset: Dataset, resumed: Path | None) -> 
 
 def _check_output(output: Path, resume: bool) -> None:
     """Whether a search may be written here, as far as can be told without writing."""
-    if (output / "study.journal").exists() and not resume:
+    if (output / JOURNAL).exists() and not resume:
         raise UserError(f"{output} already holds a search: carry on with --resume, or give another --output")
     existing = output
     while not existing.exists():

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdsearch.contents import BEST, FRONT, JOURNAL
 from kdsearch.job import remote as remotes
 from kdsearch.job.plan import Plan, check
 from kdsearch.job.prepare import prepare
@@ -151,7 +152,7 @@ def _report(plan: Plan, say: Callable[[str], None]) -> bool:
 def _best_before(plan: Plan) -> tuple[float, int] | None:
     """Score and number of the best trial that a resumed search has already."""
     from kdsearch.search.record import ranked
-    from kdsearch.search.study import JOURNAL, read_study
+    from kdsearch.search.study import read_study
 
     if not (plan.search.output / JOURNAL).is_file():
         return None
@@ -177,9 +178,9 @@ def _print_result(plan: Plan, document: Mapping[str, Any], reported: bool, where
 
     print()
     if plan.cost is not None:
-        print(render(front(read_front(document, "front.json")), "md"))
+        print(render(front(read_front(document, FRONT)), "md"))
     else:
-        result = Result.read(document, "best.json")
+        result = Result.read(document, BEST)
         print(render([*best([result]), *comparison([result])], "md"))
         gain = gain_over(document)
         if gain is not None:

@@ -14,13 +14,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from kdsearch.atomic import atomic_write, is_unfinished
+from kdsearch.contents import JOURNAL, LOCK
 from kdsearch.errors import UserError
 from kdsearch.remote.place import Place
 
-__all__ = ["JOURNAL", "LOCK", "NETWORKS", "WRITER", "bring", "bring_networks", "results_of", "travels", "walk"]
+__all__ = ["NETWORKS", "WRITER", "bring", "bring_networks", "results_of", "travels", "walk"]
 
-JOURNAL = "study.journal"
-LOCK = ".lock"
 # Who writes behind the URI, see kdsearch.remote.writer.
 WRITER = ".writer"
 # Behind a URI, a search's teachers and students without KD, which are kept in the cache here.

@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
+from kdsearch.contents import CONFIRMING, JOURNAL, STATES, TENSORBOARD
 from kdsearch.errors import UserError
-from kdsearch.remote.copies import JOURNAL, NETWORKS, walk
+from kdsearch.remote.copies import NETWORKS, walk
 from kdsearch.remote.place import Place, reason
 from kdsearch.remote.writer import Writer
 
@@ -27,9 +28,9 @@ EVERY_S = 5.0
 # Copying takes at most one part of the time in so many.
 _SHARE = 10
 # Folders whose files are written once, or only appended to: of one as large as its copy nothing is new.
-_LASTING = (".confirm", "tensorboard", NETWORKS)
+_LASTING = (CONFIRMING, TENSORBOARD, NETWORKS)
 # Folders whose files go when they are of no more use, here and so in the copy.
-_PASSING = ".trials"
+_PASSING = STATES
 # What to wait for the last copy.
 _PATIENCE_S = 120.0
 

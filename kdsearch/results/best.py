@@ -8,14 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from kdsearch.contents import BEST, JOURNAL
 from kdsearch.data.catalog import KNOWN
 from kdsearch.errors import UserError
 from kdsearch.results.files import read_json, write_json
 from kdsearch.results.result import SCHEMA, Result
 
-__all__ = ["NAME", "dataset_of", "find", "read_best", "read_result", "write_best"]
-
-NAME = "best.json"
+__all__ = ["dataset_of", "find", "read_best", "read_result", "write_best"]
 
 
 def read_best(path: Path) -> dict[str, Any]:
@@ -65,8 +64,8 @@ def find(path: Path) -> list[Path]:
     Raises:
         UserError: there is none; the message says how to finish a search that was left half way.
     """
-    if path.is_dir() and not (path / NAME).exists():
-        inside = sorted(path.glob(f"*/{NAME}"))
+    if path.is_dir() and not (path / BEST).exists():
+        inside = sorted(path.glob(f"*/{BEST}"))
         if inside:
             return inside
     return [_file(path)]
@@ -102,11 +101,11 @@ def _file(path: Path) -> Path:
         raise UserError(f"{path}: there is no such folder; name the --output of a search")
     if not path.is_dir():
         return path
-    if (path / NAME).exists():
-        return path / NAME
-    if (path / "study.journal").exists():
+    if (path / BEST).exists():
+        return path / BEST
+    if (path / JOURNAL).exists():
         raise UserError(
             f"{path}: its search has not finished; run it again with the same arguments and --resume "
             f"(python -m kdsearch.tune ... --output {path} --resume)"
         )
-    raise UserError(f"{path}: holds no search (no {NAME}, no study.journal); name the --output of a search")
+    raise UserError(f"{path}: holds no search (no {BEST}, no {JOURNAL}); name the --output of a search")

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdsearch.contents import FRONT
 from kdsearch.errors import UserError
 from kdsearch.results.files import read_json
 from kdsearch.results.result import SCHEMA, Result
 from kdsearch.search.front import pareto_front
 
-__all__ = ["FRONT", "front_document", "front_values", "points_on_front", "read_front", "read_front_file"]
-
-FRONT = "front.json"
+__all__ = ["front_document", "front_values", "points_on_front", "read_front", "read_front_file"]
 
 
 def front_values(document: Mapping[str, Any], cost: str) -> tuple[float, float]:

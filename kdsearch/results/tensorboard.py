@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdsearch.contents import TENSORBOARD
 from kdsearch.results.events import Run
 from kdsearch.search.report import Listener, Report
 
@@ -46,7 +47,7 @@ class TensorBoard(Listener):
     """
 
     def __init__(self, output: Path, best_score: float | None = None) -> None:
-        self.folder = output / "tensorboard"
+        self.folder = output / TENSORBOARD
         self.broken: str | None = None
         self._runs: dict[int, Run] = {}
         self._epoch: dict[int, int] = {}

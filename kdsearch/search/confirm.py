@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kdsearch.atomic import atomic_write
+from kdsearch.contents import CONFIRMATION, CONFIRMING
 from kdsearch.errors import UserError
 from kdsearch.search.interrupt import StopRequest
 from kdsearch.search.objective import Objective
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from kdsearch.search.record import Ranked
 
 __all__ = ["Confirmed", "SeedRun", "confirm"]
-
-FILE = "confirm.json"
-_FOLDER = ".confirm"
 
 
 @dataclass(frozen=True)
@@ -208,7 +206,7 @@ class _Store:
     """
 
     def __init__(self, output: Path, settings: SearchSettings, purpose: str) -> None:
-        self._file, self._folder = output / FILE, output / _FOLDER
+        self._file, self._folder = output / CONFIRMATION, output / CONFIRMING
         self._folder.mkdir(exist_ok=True)
         what = [dict(settings.identity), settings.epochs, *([purpose] if purpose else [])]
         self._settings = json.dumps(what, sort_keys=True, default=str)

@@ -17,9 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kdsearch.atomic import atomic_write
 from kdsearch.search.study import outcome, progress
 
-__all__ = ["TABLE", "Ranked", "TrialTable", "ranked", "trials_frame", "write_trials"]
-
-TABLE = "trials.parquet"
+__all__ = ["Ranked", "TrialTable", "ranked", "trials_frame", "write_trials"]
 
 
 @dataclass(frozen=True)

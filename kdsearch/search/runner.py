@@ -14,6 +14,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdsearch.contents import JOURNAL, STATES, TRIALS
 from kdsearch.search.interrupt import StopRequest
 from kdsearch.search.objective import Objective
 from kdsearch.search.report import Listener
@@ -83,7 +84,7 @@ def check_resume(space: Space, settings: SearchSettings) -> None:
 
     output = settings.output.resolve()
     with output_lock(output), disk_errors(output):
-        if (output / studies.JOURNAL).is_file():
+        if (output / JOURNAL).is_file():
             studies.open_study(output, settings.setup(space), settings.resume, settings.objectives)
 
 
@@ -117,7 +118,7 @@ class _Run:
         from kdsearch.search import study as studies
         from kdsearch.search.checkpoints import Checkpoints
         from kdsearch.search.events import Events
-        from kdsearch.search.record import TABLE, TrialTable
+        from kdsearch.search.record import TrialTable
 
         self.objective, self.space, self.settings, self.output = objective, space, settings, output
         self.study, self.stop, self.began = study, stop, began
@@ -130,9 +131,9 @@ class _Run:
         self.missing = max(0, settings.trials - len(study.get_trials(deepcopy=False, states=studies.FINISHED)))
         first = [*(settings.warm.points if settings.warm is not None else ()), *space.known]
         studies.enqueue(study, first[: settings.trials])
-        self.checkpoints = Checkpoints(output / ".trials")
+        self.checkpoints = Checkpoints(output / STATES)
         self.checkpoints.keep_only({t.number for t in self.cut_off})
-        self.table = TrialTable(study, output / TABLE, space.fixed)
+        self.table = TrialTable(study, output / TRIALS, space.fixed)
         self.events = Events(self.checkpoints, self.table, stop, listeners, settings.trial_timeout_s)
         self.table.update(now=True)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from kdsearch.contents import LOCK
 from kdsearch.errors import UserError
 from kdsearch.search.choices import check_sampler, check_scheduler
 from kdsearch.search.interrupt import Reason
@@ -151,7 +152,7 @@ def output_lock(output: Path) -> Iterator[None]:
 
     try:
         output.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(output.resolve() / ".lock", timeout=0, is_singleton=True)
+        lock = FileLock(output.resolve() / LOCK, timeout=0, is_singleton=True)
         lock.acquire()
     except Timeout:
         raise UserError(f"another search is running in {output}: wait for it, or give another --output") from None

@@ -19,13 +19,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from kdsearch.contents import JOURNAL
 from kdsearch.errors import UserError
 from kdsearch.search.report import Report
 
 __all__ = [
     "ALONE",
     "FINISHED",
-    "JOURNAL",
     "close_decided",
     "finish",
     "open_study",
@@ -36,7 +36,6 @@ __all__ = [
     "setup_of",
 ]
 
-JOURNAL = "study.journal"
 STUDY = "kdsearch"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 # Attribute of a trial that used up the memory and is to be tried once more, with nothing beside it: why.

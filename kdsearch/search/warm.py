@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdsearch.contents import BEST
 from kdsearch.errors import UserError
 from kdsearch.search.space import Parameter, Space
 
@@ -162,7 +163,7 @@ def _winner(folder: Path) -> int | None:
     import json
 
     try:
-        document = json.loads((folder / "best.json").read_text(encoding="utf-8"))
+        document = json.loads((folder / BEST).read_text(encoding="utf-8"))
         return int(document["confirmed"][0]["trial"])
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return None

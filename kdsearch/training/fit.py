@@ -128,7 +128,7 @@ class Trainer:
     def rehearse(self) -> None:
         """One update with a full batch and one validation, so that peak memory shows. Spoils the trainer."""
         self.model.train()
-        self.update(self._batches()[0].to(self.device))
+        self.update(self.batches()[0].to(self.device))
         self.model.eval()
         evaluate_windows(self.model, self.validation_windows, self.horizons)
 
@@ -164,14 +164,14 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         counts: dict[str, int] = {}  # by part: after pruning another loss may take over within an epoch
         for _ in range(self.passes):
-            for batch in self._batches():
+            for batch in self.batches():
                 for name, value in self.update(batch.to(self.device, non_blocking=True)).items():
                     sums[name] = sums[name] + value if name in sums else value.clone()
                     counts[name] = counts.get(name, 0) + 1
         totals = torch.stack([value.double() for value in sums.values()]).tolist()
         return {name: total / counts[name] for name, total in zip(sums, totals, strict=True)}
 
-    def _batches(self) -> tuple[Tensor, ...]:
+    def batches(self) -> tuple[Tensor, ...]:
         """One pass in random order: indices of windows, or of the first windows of runs."""
         settings, windows = self.settings, self.train_windows
         if self.run == 1:

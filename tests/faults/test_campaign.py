@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from kdsearch.contents import JOURNAL
 from kdsearch.search.scheduler import Asha
-from kdsearch.search.study import JOURNAL, read_study
+from kdsearch.search.study import read_study
 from kdsearch.search.trainable import unpack
 from tests.faults.processes import alive, descendants, kill, wait, workers
 from tests.faults.searches import Readers, begun, check_whole, epochs, search, to_the_end

@@ -14,8 +14,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from kdsearch.contents import JOURNAL
 from kdsearch.results import store
-from kdsearch.search.study import JOURNAL, read_study
+from kdsearch.search.study import read_study
 from kdsearch.training.checkpoint import load_checkpoint
 from tests.conftest import ROOT
 from tests.faults.bad_calls import sound

@@ -13,9 +13,10 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from kdsearch.search.record import TABLE, write_trials
+from kdsearch.contents import JOURNAL, TRIALS
+from kdsearch.search.record import write_trials
 from kdsearch.search.report import Report
-from kdsearch.search.study import JOURNAL, finish, open_study, report_score
+from kdsearch.search.study import finish, open_study, report_score
 
 SETUP = {
     "dataset": "demo",
@@ -98,7 +99,7 @@ def make_search(
         if unfinished and number == trials - 1:
             break
         finish(trial, state, report, "ValueError: <b>no</b>" if state is TrialState.FAIL else None)
-    write_trials(study, folder / TABLE)
+    write_trials(study, folder / TRIALS)
     return study
 
 

@@ -8,13 +8,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from kdsearch.contents import JOURNAL
 from kdsearch.errors import UserError
 from kdsearch.search.choices import SAMPLERS, check_sampler
 from kdsearch.search.record import ranked, trials_frame
 from kdsearch.search.report import Report
 from kdsearch.search.searcher import StudySearcher
 from kdsearch.search.space import Parameter, Space
-from kdsearch.search.study import JOURNAL, close_decided, enqueue, open_study, outcome, read_study
+from kdsearch.search.study import close_decided, enqueue, open_study, outcome, read_study
 
 SPACE = Space("none", (Parameter("x", 0.0, 1.0), Parameter("n", choices=(1, 2, 4))), fixed={"rate": 0.5})
 SETUP = {"dataset": "demo", "epochs": 3}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdsearch import __version__
+from kdsearch.contents import REPORT
 from kdsearch.errors import UserError
 from kdsearch.results.best import dataset_of
 from kdsearch.results.files import write_text
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from kdsearch.data import Dataset
     from kdsearch.results.page.forecasts import Forecasts
 
-__all__ = ["REPORT", "Written", "page_of", "write_report"]
+__all__ = ["Written", "page_of", "write_report"]
 
-REPORT = "report.html"
 _HERE = Path(__file__).parent
 # The page says itself that it may load nothing and run only what is written in it.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from kdsearch.contents import WINNER
 from kdsearch.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Day", "Forecasts", "forecasts_of"]
 
 Array = NDArray[np.float64]
-CHECKPOINT = Path("checkpoints") / "best.pt"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def forecasts_of(output: Path, dataset: Dataset, sensors: Sequence[int] = ()) ->
     wrong = [s for s in sensors if not 0 <= s < dataset.n_nodes]
     if wrong:
         raise UserError(f"--sensors: {dataset.name} has sensors 0 to {dataset.n_nodes - 1}, there is no {wrong[0]}")
-    model = load_checkpoint(output / CHECKPOINT).network(dataset)
+    model = load_checkpoint(output / WINNER).network(dataset)
     truth = dataset.days("test").astype(np.float64)
     ahead = forecast_days(model, dataset, "test")
     errors = {minutes: _mean(np.abs(line - truth), (0, 1)) for minutes, line in ahead.items()}

@@ -9,10 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kdsearch.contents import BEST, FRONT, JOURNAL
 from kdsearch.errors import UserError
-from kdsearch.results.best import NAME, read_best
+from kdsearch.results.best import read_best
 from kdsearch.results.files import read_json
-from kdsearch.results.front import FRONT, read_front
+from kdsearch.results.front import read_front
 from kdsearch.results.result import Result
 from kdsearch.training.metrics import score
 
@@ -102,7 +103,7 @@ class Search:
     @property
     def result(self) -> Result | None:
         """What tables need of the winner."""
-        return None if self.best is None else Result.read(self.best, NAME)
+        return None if self.best is None else Result.read(self.best, BEST)
 
     @property
     def scored(self) -> list[Trial]:
@@ -142,12 +143,12 @@ def read_search(output: Path) -> Search:
     Raises:
         UserError: the folder holds no search, or its files are damaged.
     """
-    from kdsearch.search.study import JOURNAL, read_study
+    from kdsearch.search.study import read_study
 
     if not output.is_dir():
         raise UserError(f"{output}: there is no such folder; name the --output of a search")
     study = read_study(output)
-    best = read_best(output / NAME) if (output / NAME).exists() else None
+    best = read_best(output / BEST) if (output / BEST).exists() else None
     front = read_json(output / FRONT, "the front of a search") if (output / FRONT).exists() else None
     points = () if front is None else tuple(read_front(front, str(output / FRONT)))
     setup = dict(study.user_attrs.get("setup", {}))
