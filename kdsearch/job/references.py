@@ -30,6 +30,8 @@ __all__ = ["trained", "trained_all", "trained_teachers"]
 _TASK = "none"
 # Threads that a teacher's matrices pay for; a student's do not.
 _TEACHER_CPUS = 2
+# What a worker tells instead of an epoch while another process trains the same network.
+_WAITS: list[Any] = ["waits"]
 
 
 def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoint:
@@ -55,7 +57,7 @@ def trained(plan: Plan, name: str, settings: FitSettings, say: Say) -> Checkpoin
             plan.cache,
             plan.device,
             on_epoch=told,
-            on_wait=lambda: say(f"{label}: another process is training it, waiting"),
+            on_wait=lambda: say(_waiting(label)),
         )
     say(_result(label, checkpoint, settings, cached))
     return checkpoint
@@ -110,6 +112,10 @@ def _label(plan: Plan, name: str, settings: FitSettings) -> str:
     return name if plan.n_teachers == 1 else f"teacher, seed {settings.seed}"
 
 
+def _waiting(label: str) -> str:
+    return f"{label}: another process is training it, waiting"
+
+
 def _result(label: str, checkpoint: Checkpoint, settings: FitSettings, cached: bool) -> str:
     found = "from the cache" if cached else f"trained in {checkpoint.seconds:.0f} s"
     reached = checkpoint.validation["score"]
@@ -143,6 +149,9 @@ def _beside_each_other(plan: Plan, name: str, wanted: Sequence[FitSettings], say
     tellers = {settings: Told(line, labels[settings], settings) for settings in wanted}
 
     def told(settings: FitSettings, message: list[Any]) -> None:
+        if message == _WAITS:
+            line(_waiting(labels[settings]))
+            return
         epoch, score, best, seconds = message
         report = EpochReport(epoch, score, {}, {}, settings.rate(epoch), seconds, best_score=best)
         tellers[settings](report)
@@ -175,4 +184,6 @@ def _train(
         tell([report.epoch, report.score, report.best_score, report.seconds])
 
     loss = losses.build(_TASK, error=settings.error)
-    return train_once(dataset, name, layout, loss, settings, cache, device, on_epoch=on_epoch)
+    return train_once(
+        dataset, name, layout, loss, settings, cache, device, on_epoch=on_epoch, on_wait=lambda: tell(_WAITS)
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from kdsearch.errors import UserError
 from kdsearch.job import references
@@ -59,6 +60,27 @@ def test_students_beside_each_other_are_those_trained_one_by_one(tmp_path: Path)
     assert [one.validation for one in again] == [one.validation for one in found]
     assert len(lines) == 3
     assert all("from the cache" in line for line in lines)
+
+
+def test_a_worker_says_that_another_process_trains_the_same(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    wanted = students(plan, 8, 9)
+    path = path_of(plan.cache, plan.dataset, "student", plan.layout("student"), wanted[0])
+    path.parent.mkdir(parents=True)
+    lines: list[str] = []
+    other = FileLock(f"{path}.lock", thread_local=False)
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if "waiting" in line:
+            other.release()
+
+    with other:
+        found = trained_all(plan, "student", wanted, say)
+    assert [line for line in lines if "waiting" in line] == [
+        "student without KD, seed 8: another process is training it, waiting"
+    ]
+    assert len(found) == 2
 
 
 def test_teachers_share_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
