@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from kdsearch.errors import UserError
 from kdsearch.search.reaper import Reaper
 from kdsearch.search.resources import Machine, Node, gpu_bytes, local_machine
 
-__all__ = ["Session", "cluster_errors", "configure", "current_machine", "ray_session"]
+__all__ = ["AUTHENTICATION", "Session", "cluster_errors", "configure", "current_machine", "own_token", "ray_session"]
 
 # Before ray is imported. What a user has set stays.
 ENVIRONMENT = {
@@ -41,6 +42,9 @@ ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",  # checked before
 }
+AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+# What Ray's errors hold where a cluster refuses for want of a token.
+_NO_TOKEN = "InvalidAuthToken"
 # Methods of Ray's node, each starting a process; one that a version of Ray does not have is passed over.
 _NEEDLESS = ("start_monitor", "start_log_monitor", "start_api_server")
 _PREFIX = "kdsearch-ray-"
@@ -58,6 +62,22 @@ def configure() -> None:
     """Set what Ray reads from the environment, except where a user has."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def own_token() -> None:
+    """Give a Ray that is started here a token of its own, except where a user has decided.
+
+    By itself Ray keeps one in the home folder, which may not be writable, and which makes every later ``ray start`` of
+    the user ask for it.
+    """
+    if any(name in os.environ for name in AUTHENTICATION):
+        return
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    os.environ["RAY_AUTH_MODE"] = "token"
+    if "ray" in sys.modules:  # it has read its environment already
+        from ray._raylet import Config  # type: ignore[attr-defined]
+
+        Config.initialize("")
 
 
 class Session:
@@ -133,6 +153,8 @@ class Session:
 
     def _start(self) -> None:
         configure()
+        if self._address is None:
+            own_token()
         import ray
 
         if ray.is_initialized():  # not ours to start or to end
@@ -148,6 +170,7 @@ class Session:
         try:
             with _lean(), _patient():
                 ray.init(
+                    address="local",  # also where RAY_ADDRESS is set: a cluster is joined by --address alone
                     num_cpus=int(node.cpus),
                     num_gpus=int(node.gpus),
                     include_dashboard=False,
@@ -296,6 +319,11 @@ def _join(address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False, logging_level=logging.CRITICAL)
     except (ConnectionError, ValueError, RuntimeError) as error:
+        if _NO_TOKEN in f"{error} {error.__cause__}":
+            raise UserError(
+                f"--address {address}: that Ray cluster asks for a token: run with RAY_AUTH_MODE=token and have its "
+                "token in ~/.ray/auth_token (ray get-auth-token prints it on its head)"
+            ) from error
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0][:200]})"
         ) from error

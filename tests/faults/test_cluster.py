@@ -38,11 +38,11 @@ cluster.shutdown()
 
 
 @contextmanager
-def cluster(cpus: int) -> Iterator[tuple[str, Callable[[str], None]]]:
+def cluster(cpus: int, **env: str) -> Iterator[tuple[str, Callable[[str], None]]]:
     """Its address, and what to call with ``"add"`` or ``"kill"`` for a node of one CPU."""
     with subprocess.Popen(
         [sys.executable, "-c", CLUSTER, str(cpus)],
-        env=environment(),
+        env=environment(**env),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -127,6 +127,22 @@ def test_the_head_of_a_cluster_is_lost(tmp_path: Path) -> None:
         text, _ = process.communicate(timeout=250)
     assert process.returncode == 0, text
     check_whole(output, 6)
+
+
+def test_a_cluster_may_ask_for_a_token(tmp_path: Path) -> None:
+    """Without it one sentence says what to do; with it the search runs."""
+    known = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    with cluster(1, **known) as (address, _):
+        with joined(tmp_path / "without", address, env=environment(RAY_AUTH_MODE="disabled"), trials=1) as process:
+            text, _ = process.communicate(timeout=250)
+        assert process.returncode == 2
+        assert (
+            f"kdsearch: error: --address {address}: that Ray cluster asks for a token: run with RAY_AUTH_MODE" in text
+        )
+        assert "Traceback" not in text
+        with joined(tmp_path / "with", address, env=environment(**known), trials=1, epochs=2) as process:
+            text, _ = process.communicate(timeout=250)
+        assert process.returncode == 0, text
 
 
 @pytest.mark.parametrize("address", ["", "somewhere", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "ray://h:10001"])

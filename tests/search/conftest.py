@@ -17,11 +17,12 @@ if str(HERE) not in sys.path:
 @pytest.fixture(scope="session")
 def ray_here() -> Iterator[None]:
     """One small Ray for all tests that can share it: four logical CPUs and one logical GPU."""
-    from kdsearch.search.session import configure
+    from kdsearch.search.session import configure, own_token
 
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(ROOT), *([before] if before else [])])
     configure()
+    own_token()
     import ray
 
     # "local": another test process on this machine may have a Ray of its own.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from kdsearch.search import session
@@ -26,9 +28,16 @@ def test_another_version_of_ray_may_lack_it(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_a_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     name = "RAY_worker_niceness"
     monkeypatch.setenv(name, "7")
     session.configure()
     assert os.environ[name] == "7"
+
+
+@pytest.mark.parametrize("name", ["RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"])
+def test_a_token_that_a_user_chose_stays(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for other in session.AUTHENTICATION:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "disabled")
+    session.own_token()
+    assert {n: os.environ.get(n) for n in session.AUTHENTICATION if n in os.environ} == {name: "disabled"}
