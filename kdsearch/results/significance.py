@@ -47,9 +47,9 @@ def p_value(a: Sample, b: Sample) -> float | None:
     if not b.seeded:
         second *= len(first)
     differences = [x - y for x, y in zip(first, second, strict=True)]
-    spread, largest = max(differences) - min(differences), max(map(abs, differences))
-    if spread <= 1e-12 * max(map(abs, (*first, *second))):  # no deviation to divide by, only rounding
-        return 1.0 if largest <= spread else 0.0
+    rounding = 1e-12 * max(map(abs, (*first, *second)))
+    if max(differences) - min(differences) <= rounding:  # no deviation to divide by
+        return 1.0 if max(map(abs, differences)) <= rounding else 0.0
     from scipy.stats import ttest_rel
 
     return float(ttest_rel(first, second).pvalue)

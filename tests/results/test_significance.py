@@ -58,3 +58,4 @@ def test_rounding_is_no_deviation():
     """A difference of 0.1 with every seed, to the last bit but one, has no deviation to divide by."""
     assert p_value(Sample([1.0, 1.1, 1.3]), Sample([1.1, 1.2, 1.4])) == 0.0
     assert p_value(Sample([0.1 + 0.2, 0.3]), Sample([0.3, 0.1 + 0.2])) == 1.0
+    assert p_value(Sample([0.1 + 0.2, 0.1 + 0.2]), Sample([0.3, 0.3])) == 1.0
