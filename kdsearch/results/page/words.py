@@ -137,7 +137,7 @@ def compared(rows: Sequence[Row], name: str) -> str | None:
     if several and abs(difference) < math.fsum(spread) / len(spread):
         return f"It is not to be told from the {other.name} {shown}: seeds differ by more than the two do."
     than = f"{100 * share:.1f}% {'worse' if difference > 0 else 'better'} than the {other.name} {shown}"
-    luck = "" if several else "; one of the two was trained once, so luck is not ruled out"
+    luck = "" if several else "; with a single seed luck is not ruled out"
     return f"It is {than}{luck}."
 
 
