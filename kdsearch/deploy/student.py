@@ -38,7 +38,7 @@ def checkpoint_in(path: Path) -> Path:
         return found
     if (path / JOURNAL).exists():
         raise UserError(f"{path}: its search has not finished; run it again with the same arguments and --resume")
-    raise UserError(f"{path}: holds no trained network (no checkpoints/best.pt); name the --output of a search")
+    raise UserError(f"{path}: holds no trained network (no {WINNER}); name the --output of a search")
 
 
 def load_student(path: Path, dataset: str | None = None, data_dir: Path | None = None) -> Student:

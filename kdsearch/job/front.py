@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from kdsearch.contents import BEST, FRONT, WINNER
+from kdsearch.contents import BEST, CHECKPOINTS, FRONT, WINNER
 from kdsearch.errors import UserError
 from kdsearch.job.finish import baselines, best_seed, checkpoint_of, confirm_best, document_of
 from kdsearch.job.prepare import Prepared
@@ -63,7 +63,7 @@ def finish_front(prepared: Prepared, search: SearchResult, say: Say, command: st
         points.append((document, checkpoints[best_seed(one)]))
     points.sort(key=lambda point: point[0]["n_parameters"])
     for number, (document, checkpoint) in enumerate(points, start=1):
-        document["checkpoint"] = f"checkpoints/front-{number}.pt"
+        document["checkpoint"] = f"{CHECKPOINTS}/front-{number}.pt"
         save_checkpoint(plan.search.output / document["checkpoint"], checkpoint)
     document = front_document([d for d, _ in points], plan.cost or "parameters", rows)
     write_json(plan.search.output / FRONT, document)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdsearch.contents import BEST, FRONT, JOURNAL
+from kdsearch.contents import BEST, CHECKPOINTS, FRONT, JOURNAL, REPORT, TENSORBOARD, TRIALS
 from kdsearch.job import remote as remotes
 from kdsearch.job.plan import Plan, check
 from kdsearch.job.prepare import prepare
@@ -185,6 +185,7 @@ def _print_result(plan: Plan, document: Mapping[str, Any], reported: bool, where
         gain = gain_over(document)
         if gain is not None:
             print(f"the winner's {gain}\n")
-    files = "report.html, " if reported else ""
-    files += "best.json, " if plan.cost is None else "front.json, best.json, "
-    print(f"everything is in {where}: {files}trials.parquet, study.journal, tensorboard/, checkpoints/")
+    found = [REPORT] if reported else []
+    found += [] if plan.cost is None else [FRONT]
+    found += [BEST, TRIALS, JOURNAL, f"{TENSORBOARD}/", f"{CHECKPOINTS}/"]
+    print(f"everything is in {where}: {', '.join(found)}")

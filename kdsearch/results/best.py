@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from kdsearch.contents import BEST, JOURNAL
-from kdsearch.data.catalog import KNOWN
 from kdsearch.errors import UserError
 from kdsearch.results.files import read_json, write_json
 from kdsearch.results.result import SCHEMA, Result
@@ -81,6 +80,8 @@ def dataset_of(document: Mapping[str, Any], where: object) -> str:
     Raises:
         UserError: the dataset is the user's own, and the file that declared it is not where it was.
     """
+    from kdsearch.data.catalog import KNOWN  # numpy, which tables need not wait for
+
     name = str(document["dataset"])
     if name in KNOWN:
         return name

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kdsearch.results.significance import LEVEL, Sample, p_value
+from kdsearch.training.metrics import score
 
 __all__ = ["RIVALS", "Gain", "gain_over"]
 
@@ -53,14 +54,14 @@ class Gain:
         return test if self.p < LEVEL else f"{test}: not to be told from luck"
 
 
-def gain_over(best: Mapping[str, Any], rivals: Iterable[str] = RIVALS) -> Gain | None:
-    """The winner of a best.json against the first of ``rivals`` that was trained with its seeds.
+def gain_over(best: Mapping[str, Any]) -> Gain | None:
+    """The winner of a best.json against the first of :data:`RIVALS` that was trained with its seeds.
 
     Returns:
         None where none has figures of the same seeds: a document of an earlier version, a search without KD.
     """
     ours = _by_seed(best)
-    for name in rivals:
+    for name in RIVALS:
         theirs = _by_seed(best.get("baselines", {}).get(name) or {})
         if ours and ours.keys() == theirs.keys():
             return _gain(name, list(ours.values()), [theirs[seed] for seed in ours])
@@ -76,9 +77,4 @@ def _gain(rival: str, ours: list[float], theirs: list[float]) -> Gain:
 
 def _by_seed(row: Mapping[str, Any]) -> dict[int, float]:
     """Test MAE in mph, mean of the horizons, by seed."""
-    found = {}
-    for run in row.get("per_seed", []):
-        maes = [float(value) for name, value in run["test"].items() if name.startswith("mae_")]
-        if maes:
-            found[int(run["seed"])] = statistics.fmean(maes)
-    return found
+    return {int(run["seed"]): score(run["test"]) for run in row.get("per_seed", [])}
