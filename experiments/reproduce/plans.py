@@ -126,16 +126,21 @@ def teachers_of(row: Row, plan: Plan, settings: Settings) -> list[FitSettings]:
 
 def _params(row: Row, plan: Plan, settings: Settings) -> Params:
     """The best that the store of searches has, else the paper's, else a known point of the space, else defaults."""
-    if row.kind not in ("student", "pruned") or (row.loss == "none" and row.prune is None):
-        fit = _fit(row, plan, settings)
-        return Params({"batch_size": fit.batch_size, "learning_rate": fit.learning_rate}, "protocol")
-    if row.criterion == "taylor":
-        # Stages, batch size and rate as the row that it is compared with, so that the importance alone differs.
-        rival = replace(ROWS[f"kdis-{row.prune:g}"], recipe=row.recipe)
-        job = JobSettings(dataset=settings.dataset, loss=rival.loss, prune=rival.prune, data_dir=settings.data_dir)
+    rival = _rival(row)
+    if rival is not None:
+        job = JobSettings(
+            dataset=settings.dataset,
+            loss=rival.loss,
+            prune=rival.prune,
+            recipe=rival.recipe,
+            data_dir=settings.data_dir,
+        )
         told = _params(rival, check(job, search=False, dataset=plan.dataset), settings)
         kept = {name: value for name, value in told.values.items() if name in (*TRAINING_PARAMS, *PARAMS)}
         return Params(kept, told.source)
+    if row.kind not in ("student", "pruned") or (row.loss == "none" and row.prune is None):
+        fit = _fit(row, plan, settings)
+        return Params({"batch_size": fit.batch_size, "learning_rate": fit.learning_rate}, "protocol")
     dataset = plan.dataset
     stored = [
         r
@@ -146,18 +151,28 @@ def _params(row: Row, plan: Plan, settings: Settings) -> Params:
     ]
     if stored:
         return Params(dict(min(stored, key=lambda r: r.score).params), "store of searches")
-    found = _unsearched(row, plan)
-    if row.kind == "student" and row.recipe != PAPER:
-        return Params(
-            {**found.values, "learning_rate": plan.student.learning_rate}, f"{found.source}, rate of the recipe"
-        )
-    return found
+    return _unsearched(row, plan)
+
+
+def _rival(row: Row) -> Row | None:
+    """The row whose batch size, rate and stages a row has too, so that between the two one thing alone differs.
+
+    A Taylor row and that of KDIS differ in the importance; a student of the best recipe without KD and its L_STCD row
+    in the KD. Under the paper's recipe each has what was published for it.
+    """
+    if row.criterion == "taylor":
+        return replace(ROWS[f"kdis-{row.prune:g}"], recipe=row.recipe)
+    if row.kind == "student" and row.loss == "none" and row.recipe != PAPER:
+        return replace(ROWS["stcd"], recipe=row.recipe)
+    return None
 
 
 def _unsearched(row: Row, plan: Plan) -> Params:
     dataset, wanted = plan.dataset, (*TRAINING_PARAMS, *(h.name for h in hyperparameters(row.loss)))
     known = plan.space.full(plan.space.known[0]) if plan.space.known else {}
-    published = paper.hyperparameters(dataset.name, row.loss, row.prune)
+    # Under another recipe the space has known points of its own; a pruned network is trained as the paper's is.
+    ours = row.recipe != PAPER and row.prune is None
+    published = None if ours else paper.hyperparameters(dataset.name, row.loss, row.prune)
     if published is not None:
         return Params({**known, **published}, f"paper, Table {2 if row.prune is None else 3}")
     if known:

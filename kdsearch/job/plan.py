@@ -239,12 +239,7 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
 
 def _space(path: Path, settings: JobSettings) -> Space:
     start = prunings.start_of(settings) if settings.objective == "pareto" else None
-    space = spaces.load(path, settings.loss, settings.prune, start=start)
-    if settings.recipe != PAPER and start is None and settings.prune is None:
-        # The published rate is that of the paper's optimiser; a pruned network starts from a trained one and keeps it.
-        rate = with_recipe(FitSettings(), settings.recipe, "student").learning_rate
-        space = space.begin_with({"learning_rate": rate})
-    return space.fix(settings.fixed)
+    return spaces.load(path, settings.loss, settings.prune, start=start, recipe=settings.recipe).fix(settings.fixed)
 
 
 def _sampling(settings: JobSettings, dataset: Dataset, resumed: Path | None) -> Sampling | None:

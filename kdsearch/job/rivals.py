@@ -129,7 +129,8 @@ def _of_student(plan: Plan, winner: Confirmed, store_dir: Any) -> tuple[dict[str
     if stored:
         best = min(stored, key=lambda r: r.score)
         return dict(best.params), f"the best that the store holds of {loss} without pruning"
-    space = spaces.load(plan.space.source, loss).fix({n: v for n, v in plan.space.fixed.items() if n in names})
+    fixed = {n: v for n, v in plan.space.fixed.items() if n in names}
+    space = spaces.load(plan.space.source, loss, recipe=plan.recipe).fix(fixed)
     if space.known:
         return space.full(space.known[0]), f"the first known point of [{loss}] in {Path(plan.space.source).name}"
     return {n: winner.params[n] for n in names}, "those of the winner"

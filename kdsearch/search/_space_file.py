@@ -12,12 +12,13 @@ from typing import Any, NoReturn, cast
 from kdsearch.command import suggestion
 from kdsearch.errors import UserError
 from kdsearch.search.space import PARETO, PRUNING, TRAINING, WHOLE, Defaults, Parameter, Range, Space, Value, points
+from kdsearch.training.recipe import PAPER, RECIPES, student_rate
 
 __all__ = ["allowed_values", "read"]
 
 _ENTRY_KEYS = ("low", "high", "log", "integer", "choices")
 _RESERVED = ("known", "prune")
-_TOP = ("common", "defaults")
+_TOP = ("common", "defaults", "recipe")
 Fail = Callable[[str], NoReturn]
 
 
@@ -28,12 +29,37 @@ def read(
     prune: str | None,
     declared: Mapping[str, tuple[float, float]] | None,
     start: str | None = None,
+    recipe: str = PAPER,
 ) -> Space:
     """The space of ``loss`` from a parsed file; see :func:`kdsearch.search.space.load`."""
 
     def fail(message: str) -> NoReturn:
         raise UserError(f"search space {path}: {message}")
 
+    def fail_with(recipe: str) -> Fail:
+        return lambda message: fail(f"with [recipe.{recipe}], {message}")
+
+    content, recipes = _recipes(content, fail)
+    found = _read(content, path, loss, prune, declared, start, fail)
+    wanted = recipe if prune is None and start is None else PAPER
+    for name in sorted({wanted, *recipes} - {PAPER}):
+        changed = _with_recipe(content, recipes.get(name, {}), fail_with(name))
+        own = _read(changed, path, loss, None, declared, None, fail_with(name))
+        if name == wanted:
+            known = own.known or points([own.nearest({**p, "learning_rate": student_rate(name)}) for p in found.known])
+            found = replace(own, known=known)
+    return found
+
+
+def _read(
+    content: Mapping[str, Any],
+    path: Path,
+    loss: str,
+    prune: str | None,
+    declared: Mapping[str, tuple[float, float]] | None,
+    start: str | None,
+    fail: Fail,
+) -> Space:
     content, losses = _with_imported(content, loss, fail), _known_losses()
     if ":" in loss:
         losses.append(loss)
@@ -56,6 +82,34 @@ def read(
     return spaces.get((loss, prune)) or _pruned(spaces[loss, None], cast(str, prune), content.get("common", {}), fail)
 
 
+def _recipes(content: Mapping[str, Any], fail: Fail) -> tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]:
+    """What a file says for every recipe, and what it says for one alone."""
+    recipes = content.get("recipe", {})
+    if not isinstance(recipes, dict):
+        fail("recipe wants to be sections, such as [recipe.best.common]")
+    own = [name for name in RECIPES if name != PAPER]
+    for name, sections in recipes.items():
+        if name not in own:
+            fail(f"[recipe.{name}] is of no recipe that has sections, only {', '.join(own)}{suggestion(name, own)}")
+        if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
+            fail(f"[recipe.{name}] wants sections, such as [recipe.{name}.common]")
+    return {name: section for name, section in content.items() if name != "recipe"}, recipes
+
+
+def _with_recipe(content: Mapping[str, Any], sections: Mapping[str, Any], fail: Fail) -> Mapping[str, Any]:
+    """The file with a recipe's entries for others; known points are the recipe's own, of pruning there are none."""
+    there = [*content, *(name for name in ("common", "defaults") if name not in content)]
+    for name, section in sections.items():
+        if name not in there:
+            fail(f"[{name}] has no section outside the recipe, only {', '.join(there)}{suggestion(name, there)}")
+        if "prune" in section:
+            fail(f"[{name}] has prune: a pruned network is searched as the sections outside the recipe say")
+    return {
+        name: {k: v for k, v in content.get(name, {}).items() if k not in _RESERVED} | sections.get(name, {})
+        for name in there
+    }
+
+
 def _pruned(space: Space, prune: str, common: Mapping[str, Any], fail: Fail) -> Space:
     """The space of a percent that has no section: the loss's own, with the ranges of pruning under [common].
 
@@ -67,7 +121,7 @@ def _pruned(space: Space, prune: str, common: Mapping[str, Any], fail: Fail) -> 
     added = _added(
         PRUNING, common, f"which pruning searches: give it a range, or choices, in [common] or {where}", fail
     )
-    usual = {p.name: _typed(p, _nearest(p, getattr(PruneSettings, p.name))) for p in added}
+    usual = replace(space, parameters=added).nearest({name: getattr(PruneSettings, name) for name in PRUNING})
     known = points([{**point, **usual} for point in space.known])
     return replace(space, parameters=(*space.parameters, *added), known=known, prune=prune)
 
@@ -89,8 +143,8 @@ def _pareto(
         if percent.holds(float(stage)) and set(point) == set(space.names)
     ]
     if not known:
-        usual = _typed(percent, _nearest(percent, fallback))
-        known = [{**point, percent.name: usual} for point in space.known]
+        usual = replace(space, parameters=(percent,)).nearest({percent.name: fallback})
+        known = [{**point, **usual} for point in space.known]
     return replace(space, parameters=(*space.parameters, percent), known=points(known), prune="pareto")
 
 
@@ -100,14 +154,6 @@ def _added(wanted: Mapping[str, Range], common: Mapping[str, Any], why: str, fai
         if name not in common:
             fail(f"misses {name}, {why}")
     return tuple(_parameter(n, f"[common] {n}", common[n], allowed, fail) for n, allowed in wanted.items())
-
-
-def _nearest(parameter: Parameter, value: float) -> float:
-    if parameter.choices:
-        return min((float(choice) for choice in parameter.choices), key=lambda choice: abs(choice - value))
-    assert parameter.low is not None
-    assert parameter.high is not None
-    return min(max(value, parameter.low), parameter.high)
 
 
 def _spaces(
@@ -273,10 +319,10 @@ def _with_imported(content: Mapping[str, Any], loss: str, fail: Fail) -> Mapping
         own = {h.name: {"low": h.low, "high": h.high, "log": h.log} for h in kind.HYPERPARAMETERS}
         common = content.get("common", {})
         if set(TRAINING) <= set(common):
-            point = {h.name: h.default for h in kind.HYPERPARAMETERS}
+            point: dict[str, Any] = {h.name: h.default for h in kind.HYPERPARAMETERS}
             for name, usual in (("batch_size", 50.0), ("learning_rate", 1e-3)):
                 parameter = _parameter(name, f"[common] {name}", common[name], TRAINING[name], fail)
-                point[name] = _nearest(parameter, usual)
+                point[name] = parameter.nearest(usual)
             own["known"] = [point]
     return {**{name: section for name, section in content.items() if name != kind.name}, loss: own}
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from kdsearch.command import suggestion
 from kdsearch.errors import UserError
+from kdsearch.training.recipe import PAPER
 
 __all__ = ["Defaults", "Parameter", "Range", "Space", "find", "load"]
 
@@ -69,6 +70,19 @@ class Parameter:
         assert self.low is not None
         assert self.high is not None
         return self.low <= value <= self.high and (not self.integer or float(value).is_integer())
+
+    def nearest(self, value: Any) -> Value | None:
+        """The value of the range or of the numeric choices nearest to a number; ``None`` where there is no telling."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        if self.choices:
+            numbers = [c for c in self.choices if isinstance(c, int | float) and not isinstance(c, bool)]
+            # Of two equally near the smaller, whatever their order in the file.
+            return min(numbers, key=lambda c: (abs(c - value), c), default=None)
+        assert self.low is not None
+        assert self.high is not None
+        inside = min(max(float(value), self.low), self.high)
+        return round(inside) if self.integer else inside
 
     def describe(self) -> str:
         """The range or the choices in words."""
@@ -131,10 +145,10 @@ class Space:
         """Searched and fixed hyperparameters together: what a trial is built from."""
         return {**params, **self.fixed}
 
-    def begin_with(self, values: Mapping[str, Value]) -> Space:
-        """Give the known points other values, where the parameter is searched and its range holds the value."""
-        held = {p.name: values[p.name] for p in self.parameters if p.name in values and p.holds(values[p.name])}
-        return replace(self, known=points([{**point, **held} for point in self.known]))
+    def nearest(self, point: Mapping[str, Any]) -> dict[str, Value]:
+        """The values of a point as near as the ranges hold them; those that are not searched are left out."""
+        near = {p.name: p.nearest(point[p.name]) for p in self.parameters if p.name in point}
+        return {name: value for name, value in near.items() if value is not None}
 
     def fix(self, values: Mapping[str, Value]) -> Space:
         """Take parameters out of the search and give them a value, which may lie outside their range.
@@ -198,6 +212,7 @@ def load(
     prune: str | float | None = None,
     declared: Mapping[str, tuple[float, float]] | None = None,
     start: str | None = None,
+    recipe: str = PAPER,
 ) -> Space:
     """Read the space of one loss from a file and check it.
 
@@ -209,6 +224,7 @@ def load(
         start: ``"teacher"`` or ``"base"``: search the percent too, from that network; the known points are those of the
             sections whose percent belongs to it.
         declared: hyperparameters of the loss with the range each may have; default: what the loss registry says.
+        recipe: whose sections, ``[recipe.<name>.*]``, replace entries of the others, where nothing is pruned.
 
     Raises:
         UserError: one sentence that names the file, the section and the entry.
@@ -227,7 +243,8 @@ def load(
         raise UserError(f"search space {path}: is not valid TOML: {error}") from error
     except RecursionError as error:
         raise UserError(f"search space {path}: is nested too deeply") from error
-    return _space_file.read(content, path, loss, None if prune is None else f"{float(prune):g}", declared, start)
+    stage = None if prune is None else f"{float(prune):g}"
+    return _space_file.read(content, path, loss, stage, declared, start, recipe)
 
 
 def points(values: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Value], ...]:

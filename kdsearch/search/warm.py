@@ -18,7 +18,7 @@ from typing import Any
 
 from kdsearch.contents import BEST
 from kdsearch.errors import UserError
-from kdsearch.search.space import Parameter, Space
+from kdsearch.search.space import Space
 
 __all__ = ["PRIOR_TRIALS", "WarmStart", "fit", "read_warm_start"]
 
@@ -71,27 +71,13 @@ def fit(space: Space, params: Mapping[str, Any]) -> tuple[dict[str, Value], list
         if parameter.holds(given):
             kept[parameter.name] = given
             continue
-        near = _nearest(parameter, given)
+        near = parameter.nearest(given)
         if near is None:
             notes.append(f"{parameter.name} {given} is left out, it is none of {parameter.describe()[7:]}")
         else:
             kept[parameter.name] = near
             notes.append(f"{parameter.name} {_short(given)} taken as {_short(near)}")
     return kept, notes
-
-
-def _nearest(parameter: Parameter, value: Any) -> Value | None:
-    """The value of a range or of numeric choices that is nearest to a number; None where there is no telling."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    if parameter.choices:
-        numbers = [c for c in parameter.choices if isinstance(c, (int, float)) and not isinstance(c, bool)]
-        # Of two equally near the smaller, whatever their order in the file.
-        return min(numbers, key=lambda c: (abs(c - value), c), default=None)
-    assert parameter.low is not None
-    assert parameter.high is not None
-    inside = min(max(float(value), parameter.low), parameter.high)
-    return round(inside) if parameter.integer else inside
 
 
 def _short(value: Value) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["PAPER", "RECIPES", "with_recipe"]
+__all__ = ["PAPER", "RECIPES", "student_rate", "with_recipe"]
 
 PAPER = "paper"
 
@@ -44,3 +44,8 @@ def with_recipe(settings: FitSettings, name: str, role: Literal["teacher", "stud
         return replace(settings, **changes, rollout_start=start, rollout_rate=_TEACHER_ROLLOUT_RATE)
     warmup = int(_STUDENT_WARMUP * settings.epochs)
     return replace(settings, **changes, rollout_warmup=warmup, learning_rate=_STUDENT_RATE)
+
+
+def student_rate(name: str) -> float:
+    """The learning rate of a recipe's student whose rate no search has chosen."""
+    return with_recipe(FitSettings(), name, "student").learning_rate

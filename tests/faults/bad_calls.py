@@ -314,6 +314,8 @@ SPACES: dict[str, Call] = {
     "defaults unknown": space("[common]", "[defaults]\nseeds = 3\n[common]", "no setting seeds"),
     "defaults negative": space("[common]", "[defaults]\ntrials = -1\n[common]", "at least 1"),
     "defaults confirm": space("[common]", "[defaults]\nconfirm = 3\n[common]", "KxS"),
+    "recipe unknown": space("[common]", "[recipe.bets.common]\n[common]", "did you mean best?"),
+    "recipe of no loss here": space("[common]", "[recipe.best.ord]\n[common]", "no section outside the recipe"),
     "grace beyond the end": space("[common]", "[defaults]\nepochs = 3\n[common]", "grace = 5"),
     "ranges of pruning missing": Call("tune", f"{MINE} --prune 50", "pruning_minibatch"),
 }

@@ -95,6 +95,16 @@ def test_rows_share_their_trainings(study: Study) -> None:
         assert changed["none seed 1"].path == study.tasks["none seed 1"].path
 
 
+def test_between_a_student_and_that_without_kd_the_kd_alone_differs(study: Study) -> None:
+    without, told, mean = (study.plans[key].params for key in ("best-none", "best-stcd", "best-stcd-mean"))
+    assert told == mean
+    assert set(told.values) - set(without.values) == {"alpha1", "alpha2", "alpha3"}
+    assert without.values.items() <= told.values.items()
+    assert without.source == told.source == "known point of default.toml"
+    assert without.values["learning_rate"] > 1e-3
+    assert study.plans["none"].params.source == "protocol"
+
+
 def test_students_are_compared_within_seeds(study: Study) -> None:
     rows = list(csv.DictReader(shipping.tests(study).splitlines()))
     assert [(row["row"], row["against"]) for row in rows] == list(shipping.PAIRS)

@@ -49,15 +49,73 @@ def test_a_space_is_read(tmp_path: Path) -> None:
     assert load(write(tmp_path, GOOD), "rd_l2").names == ("batch_size", "learning_rate", "beta")
 
 
-def test_known_points_begin_with_other_values_where_the_range_holds_them(tmp_path: Path) -> None:
-    space = load(write(tmp_path, GOOD), "ord")
-    changed = space.begin_with({"learning_rate": 3e-3, "alpha1": 0.95, "weight": 1.0})
-    assert [dict(point) for point in changed.known] == [
-        {"batch_size": 50, "learning_rate": 3e-3, "alpha1": 0.5},
-        {"batch_size": 25, "learning_rate": 3e-3, "alpha1": 0.5},
-    ]
-    assert len(space.begin_with({"learning_rate": 3e-3, "batch_size": 25}).known) == 1  # the two have become one
-    assert changed.digest() == space.digest()
+RECIPE = """
+[recipe.best.common]
+batch_size = { low = 8, high = 40, log = true }
+[recipe.best.ord]
+known = [{ batch_size = 17, learning_rate = 0.007, alpha1 = 0.8 }]
+[recipe.best.defaults]
+trials = 4
+"""
+
+
+def test_a_recipe_has_its_own_entries_and_points(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD + RECIPE)
+    plain, best = load(path, "ord"), load(path, "ord", recipe="best")
+    assert plain == load(path, "ord", recipe="paper") == load(write(tmp_path, GOOD), "ord")
+    assert (best.parameters[0].low, best.parameters[0].high, best.parameters[0].integer) == (8, 40, True)
+    assert best.parameters[1:] == plain.parameters[1:]
+    assert best.known == ({"batch_size": 17, "learning_rate": 0.007, "alpha1": 0.8},)
+    assert (best.defaults.trials, best.defaults.epochs, plain.defaults.trials) == (4, 9, 8)
+    assert best.digest() != plain.digest()
+
+
+def test_a_pruned_network_is_searched_as_under_the_papers_recipe(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD + RECIPE)
+    for percent in (97, 50):
+        assert load(path, "ord", percent, recipe="best") == load(path, "ord", percent)
+
+
+def test_without_points_of_the_recipe_the_others_begin_at_its_rate(tmp_path: Path) -> None:
+    text = GOOD + RECIPE.split("[recipe.best.ord]")[0]
+    assert load(write(tmp_path, text), "ord", recipe="best").known == (
+        {"batch_size": 40, "learning_rate": 0.003, "alpha1": 0.5},  # 50 is outside the range of the recipe
+        {"batch_size": 25, "learning_rate": 0.003, "alpha1": 0.5},
+    )
+    plain = load(write(tmp_path, GOOD), "ord", recipe="best")
+    assert [(p["batch_size"], p["learning_rate"]) for p in plain.known] == [(50, 0.003), (25, 0.003)]
+    assert plain.digest() == load(write(tmp_path, GOOD), "ord").digest()
+    narrow = GOOD.replace("high = 1e-2, log = true", "high = 1e-3, log = true").replace("0.01,", "0.001,")
+    assert [p["learning_rate"] for p in load(write(tmp_path, narrow), "ord", recipe="best").known] == [1e-3, 1e-3]
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ("[recipe.paper.common]", "[recipe.paper] is of no recipe that has sections, only best"),
+        ("[recipe.bets.common]", "did you mean best?"),
+        ("[recipe]\nbest = 3", "[recipe.best] wants sections"),
+        ("[recipe.best]\nalpha1 = 3", "[recipe.best] wants sections, such as [recipe.best.common]"),
+        ("[recipe.best.fitnet]", "with [recipe.best], [fitnet] has no section outside the recipe"),
+        ("[recipe.best.ord.prune.97]", "with [recipe.best], [ord] has prune"),
+        ("[recipe.best.ord]\nknown = [{}]", "with [recipe.best], [ord] known, point 1: misses batch_size"),
+        ("[recipe.best.common]\nbatch_size = { low = 9 }", "with [recipe.best], [common] batch_size misses high"),
+        ("[recipe.best.defaults]\ngrace = 99", "with [recipe.best], [defaults] grace = 99 is more"),
+        ("[recipe.best.ord]\nbeta = { low = 0, high = 1 }", "with [recipe.best], [ord] beta is not a hyperparameter"),
+    ],
+)
+@pytest.mark.parametrize("recipe", ["paper", "best"])
+def test_a_mistake_of_a_recipe_is_named_whatever_is_searched(
+    tmp_path: Path, recipe: str, sections: str, message: str
+) -> None:
+    with pytest.raises(UserError) as raised:
+        load(write(tmp_path, GOOD + sections), "ord", recipe=recipe)
+    assert message in str(raised.value)
+
+
+def test_recipe_as_a_value(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="recipe wants to be sections"):
+        load(write(tmp_path, "recipe = 3\n" + GOOD), "ord")
 
 
 def test_a_pruning_ratio_has_its_own_entries_and_points(tmp_path: Path) -> None:
@@ -185,7 +243,9 @@ def test_fixing_takes_a_parameter_out_of_the_search(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stem", ["pemsd7", "pemsd8", "default", "demo"])
 def test_the_spaces_that_come_with_it_cover_every_loss(stem: str) -> None:
     for loss in losses.names():
-        space = load(find(stem), loss)
+        space, best = load(find(stem), loss), load(find(stem), loss, recipe="best")
+        assert best.names == space.names
+        assert best.known
         declared = {h.name for h in losses.hyperparameters(loss)}
         assert set(space.names) == {"batch_size", "learning_rate"} | declared
         assert space.known
