@@ -52,5 +52,5 @@ def run_export(
     span = f"{spec.ahead[0]} to {spec.ahead[-1]} minutes ahead"
     print(f"  forecast [B, {spec.steps}, {spec.sensors}] in {spec.unit}, {span}")
     if latency:
-        print(shown(latencies(student)))
+        print(shown(latencies(student, files={kind: written.path})))
     return 0

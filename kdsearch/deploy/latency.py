@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,8 @@ __all__ = ["BATCHES", "Row", "latencies", "shown"]
 
 BATCHES = (1, 64)
 _TURNS = 5
+# A turn of a form ends after so long: a large teacher takes seconds to forecast.
+_TURN_SECONDS = 1.0
 
 
 class Row(NamedTuple):
@@ -39,7 +41,9 @@ class Row(NamedTuple):
     seconds: dict[int, float]
 
 
-def latencies(student: Student, runs: int = 50, batches: Sequence[int] = BATCHES) -> list[Row]:
+def latencies(
+    student: Student, runs: int = 50, batches: Sequence[int] = BATCHES, files: Mapping[str, Path] | None = None
+) -> list[Row]:
     """Time the teacher's network, the student's and both exported forms on the CPU with torch's number of threads.
 
     The forms take turns, so that all of them share what else the machine does. The teacher's weights are fresh: they do
@@ -47,9 +51,11 @@ def latencies(student: Student, runs: int = 50, batches: Sequence[int] = BATCHES
 
     Args:
         student: trained.
-        runs: forecasts of each form and size.
+        runs: forecasts of each form and size, or as many as fit into five seconds, and five at least.
         batches: sizes.
+        files: exported ones by kind, where there are; the others are written for the purpose.
     """
+    files = files or {}
     for kind in KINDS:
         check_packages(kind)
     network, site = student
@@ -60,7 +66,7 @@ def latencies(student: Student, runs: int = 50, batches: Sequence[int] = BATCHES
             "student, PyTorch": (network.n_parameters(), _native(network, site)),
         }
         for kind in KINDS:
-            path = write_student(student, kind, Path(folder) / f"student.{kind}").path
+            path = files.get(kind) or write_student(student, kind, Path(folder) / f"student.{kind}").path
             forms[f"student, {kind}"] = (network.n_parameters(), open_model(path, threads=torch.get_num_threads()).run)
         rows = [Row(name, parameters, {}) for name, (parameters, _) in forms.items()]
         for batch in batches:
@@ -69,10 +75,13 @@ def latencies(student: Student, runs: int = 50, batches: Sequence[int] = BATCHES
             for _ in range(_TURNS):
                 for name, (_, forecast) in forms.items():
                     forecast(readings, minute)  # the first of a turn finds the caches cold
+                    turn = time.perf_counter()
                     for _ in range(-(-runs // _TURNS)):
                         began = time.perf_counter()
                         forecast(readings, minute)
-                        seconds[name].append(time.perf_counter() - began)
+                        seconds[name].append((ended := time.perf_counter()) - began)
+                        if ended - turn >= _TURN_SECONDS:
+                            break
             for row in rows:
                 row.seconds[batch] = statistics.median(seconds[row.form])
     return rows
