@@ -242,7 +242,7 @@ def _draw_day(axes: Axes, day: Day) -> None:
     axes.plot(hours, day.truth, color=BLACK, linewidth=1.5, label="measured", zorder=3)
     looks = ((BLUE, "solid", 1.5), (VERMILION, (0, (4, 1.3)), 1.5), (GREEN, (0, (1, 1)), 1.5))
     for (minutes, line), (colour, dashes, width) in zip(sorted(day.forecasts.items()), looks, strict=False):
-        label = f"forecast {minutes} min ahead"
+        label = f"{minutes} min ahead"
         axes.plot(hours, line, color=colour, linestyle=dashes, linewidth=width, label=label, zorder=4)
     axes.set_xlim(FIRST_HOUR, LAST_HOUR)
     axes.set_xticks(range(FIRST_HOUR + 1, LAST_HOUR + 1, 3))
@@ -251,7 +251,9 @@ def _draw_day(axes: Axes, day: Day) -> None:
     axes.set_xlabel("time of day")
     axes.set_ylabel("speed (mph)")
     axes.set_title(f"Winner's forecast: slowest sensor (number {day.sensor}), test day {day.day}")
-    axes.legend(loc="lower left", fontsize=9.5, framealpha=0.95, edgecolor="none", handlelength=2.4)
+    _, top = axes.get_ylim()
+    axes.set_ylim(0, 1.12 * top)  # above: the legend
+    axes.legend(loc="upper center", ncols=3, fontsize=9.5, framealpha=0.95, edgecolor="none", handlelength=2.4)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -113,8 +113,8 @@ def test_the_curves_are_told_apart(finished, demo):
     assert labels == ["winner, trial 3", "run to the end", "stopped early (1)", "copy last", "teacher"]
     assert [line.get_label() for line in right.lines] == [
         "measured",
-        "forecast 15 min ahead",
-        "forecast 45 min ahead",
+        "15 min ahead",
+        "45 min ahead",
     ]
     assert "mph" in left.get_ylabel()
     assert "mph" in right.get_ylabel()
