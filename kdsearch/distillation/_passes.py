@@ -19,14 +19,15 @@ __all__ = ["spatial", "spatial_whole", "temporal"]
 
 def spatial(x: Tensor, bank: PackedCorrelation, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Eq. 10 and its gradient: ``x [R, C, N], rows [R], weight [R] -> weighted sums [R], gradient [R, C, N]``."""
-    if x.is_cuda and (compiled := _compiled_whole()) is not None:
+    if x.is_cuda and not _broken:
         try:
-            return compiled(x, bank.values, bank.scale, rows, weight)
+            return compiled(x, bank, rows, weight)
+        except torch.OutOfMemoryError:
+            raise
         except Exception as problem:
             # Any backend may lack a compiler or a feature; the loop below gives the same numbers.
             warnings.warn(f"torch.compile failed, going on without it: {problem}", RuntimeWarning, stacklevel=2)
             _broken.append(True)
-            _compiled_whole.cache_clear()
     channels, n = x.shape[1:]
     sums, grad = torch.zeros_like(weight, dtype=torch.float64), torch.zeros_like(x)
     values, scale = bank.values[rows], bank.scale[rows, None].to(x.dtype)
@@ -42,12 +43,20 @@ def spatial(x: Tensor, bank: PackedCorrelation, rows: Tensor, weight: Tensor) ->
     return sums * weight, grad
 
 
+_WIDTHS = 128
 _broken: list[bool] = []
 
 
+def compiled(x: Tensor, bank: PackedCorrelation, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`spatial` in one kernel, compiled once for each number of channels."""
+    # A pruning passes through many widths: past the limit Dynamo would go on without compiling, and write [R, N, N].
+    with torch.compiler.config.patch(recompile_limit=_WIDTHS):  # type: ignore[attr-defined]
+        return _whole()(x, bank.values, bank.scale, rows, weight)
+
+
 @cache
-def _compiled_whole() -> Callable[..., tuple[Tensor, Tensor]] | None:
-    return None if _broken else torch.compile(spatial_whole)
+def _whole() -> Callable[..., tuple[Tensor, Tensor]]:
+    return torch.compile(spatial_whole)
 
 
 def spatial_whole(x: Tensor, values: Tensor, scale: Tensor, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -56,14 +56,13 @@ def spatial_pairs(features: Tensor) -> Tensor:
     if _kernels.usable(x):
         _kernels.each_row(_kernels.spatial_distances, len(x), x.numpy(), out.numpy())
     else:
-        base = 0
-        for i in range(n - 1):
-            found = out[:, base : base + n - 1 - i]
-            for c in range(channels):  # one channel at a time keeps the temporary at [rows, N]
-                distance = (x[:, c, i, None] - x[:, c, i + 1 :]).abs()
-                found.copy_(distance) if c == 0 else found.add_(distance)
-            base += n - 1 - i
-        out /= channels
+        rows = max(1, _CHUNK // (n * channels))
+        for some, pairs in zip(x.split(rows), out.split(rows), strict=True):
+            base = 0
+            for i in range(n - 1):  # one node against all later ones
+                distance = (some[:, :, i, None] - some[:, :, i + 1 :]).abs()
+                pairs[:, base : base + n - 1 - i] = distance.mean(dim=1)
+                base += n - 1 - i
     return out.view(*features.shape[:-2], -1)
 
 

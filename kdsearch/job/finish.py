@@ -174,7 +174,7 @@ def _pruned(plan: Plan, winner: Confirmed, checkpoints: list[Checkpoint]) -> dic
     if plan.pruning is None:
         return {}
     settings = settings_of(plan.pruning, winner.params)
-    schedule = planned(plan.dataset, settings, plan.start)
+    schedule = planned(plan.dataset, settings, plan.layout(plan.start))
     left = schedule.sizes[-1] if schedule.sizes else schedule.full
     return {
         "pruning": {

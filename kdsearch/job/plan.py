@@ -222,7 +222,7 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         if plan.cost is not None:
             identity["cost"] = plan.cost
         if search:
-            grace = max(grace, prunings.grace(dataset, space, pruning, plan.start, student))
+            grace = max(grace, prunings.grace(dataset, space, pruning, plan.layout(plan.start), student))
     warm, notes = warm_starts.choose(settings, space, output) if search else (None, ())
     plan.warm_notes = notes
     plan.search = replace(

@@ -17,7 +17,7 @@ from kdsearch.job.plan import Plan
 from kdsearch.job.references import trained, trained_teachers
 from kdsearch.job.say import Say
 from kdsearch.models.classical import CopyLast, RidgeAR
-from kdsearch.pruning.objective import PruningObjective
+from kdsearch.pruning.objective import PruningObjective, planned
 from kdsearch.search.space import Space
 from kdsearch.training.checkpoint import Checkpoint
 from kdsearch.training.evaluate import Forecaster, evaluate
@@ -98,7 +98,9 @@ def prepare(plan: Plan, bank_memory: int | str, say: Say) -> Prepared:
     bank, live, seconds["bank"] = build_bank(plan, teachers, bank_memory, say)
     objective = build_objective(plan, bank, live, start)
     if plan.pruning is not None:
-        warnings += prunings.tell(dataset, plan.pruning, plan.start, plan.search.grace, say, plan.cost is not None)
+        schedule = planned(dataset, plan.pruning, plan.layout(plan.start))
+        front = plan.cost is not None
+        warnings += prunings.tell(schedule, plan.pruning.percent, plan.start, plan.search.grace, say, front)
     if device == "cuda" and plan.search.gpus_per_trial == "auto":
         plan.search = replace(plan.search, peak_bytes=_peak_bytes(objective, plan.space))
     return Prepared(plan, teachers, {seed: student}, models, objective, start, seconds, warnings)

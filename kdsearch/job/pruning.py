@@ -10,7 +10,9 @@ from kdsearch.data import Dataset
 from kdsearch.distillation import losses
 from kdsearch.errors import UserError
 from kdsearch.job.settings import JobSettings
+from kdsearch.models.layout import Layout
 from kdsearch.pruning.objective import PERCENT, epochs_of_pruning, planned, settings_of, start_network
+from kdsearch.pruning.schedule import Schedule
 from kdsearch.pruning.settings import PruneSettings
 from kdsearch.search.space import Space
 from kdsearch.training.settings import FitSettings
@@ -69,7 +71,7 @@ def shared(pruning: PruneSettings) -> dict[str, Any]:
     return {"percent": pruning.percent, **{name: getattr(pruning, name) for name in _CHOICES}}
 
 
-def grace(dataset: Dataset, space: Space, pruning: PruneSettings, start: str, student: FitSettings) -> int:
+def grace(dataset: Dataset, space: Space, pruning: PruneSettings, start: Layout, student: FitSettings) -> int:
     """Epochs after which every configuration of the space has finished pruning: none may be stopped before.
 
     Raises:
@@ -91,12 +93,11 @@ def grace(dataset: Dataset, space: Space, pruning: PruneSettings, start: str, st
 
 
 def tell(
-    dataset: Dataset, pruning: PruneSettings, start: str, grace: int, say: Callable[[str], None], front: bool
+    schedule: Schedule, percent: float, start: str, grace: int, say: Callable[[str], None], front: bool
 ) -> list[str]:
     """Say what will be pruned; returns the warning that the percent is missed, if it is."""
-    schedule = planned(dataset, pruning, start)
     say(
-        f"pruning {'up to ' if front else ''}{pruning.percent:g}%: {schedule.full:,} parameters of the {start} to "
+        f"pruning {'up to ' if front else ''}{percent:g}%: {schedule.full:,} parameters of the {start} to "
         f"{schedule.sizes[-1]:,} ({100 * schedule.sizes[-1] / schedule.full:.2f}%); "
         f"no trial is stopped before epoch {grace}"
     )

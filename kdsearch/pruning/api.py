@@ -62,9 +62,10 @@ def prune(
             )
     if teacher is None and isinstance(loss, losses.Loss) and loss.needs.teacher:
         raise UserError(f"loss {loss.name} reads a teacher: give prune() the full one")
-    told = LiveTeacher(teacher, device) if isinstance(teacher, STGCN) else teacher
+    settings = settings or FitSettings()
+    told = LiveTeacher(teacher, device, settings.rollout_steps) if isinstance(teacher, STGCN) else teacher
     pruner = Pruner(pruning, on_stage)
-    trainer = Trainer(copy.deepcopy(model), dataset, loss, settings or FitSettings(), told, device, pruner)
+    trainer = Trainer(copy.deepcopy(model), dataset, loss, settings, told, device, pruner)
     if pruner.schedule.warning:
         warnings.warn(pruner.schedule.warning, stacklevel=2)
     fit(trainer, on_epoch=on_epoch)

@@ -10,7 +10,7 @@ from typing import Any
 from kdsearch.data import Dataset
 from kdsearch.distillation.objective import DistillationObjective
 from kdsearch.errors import UserError
-from kdsearch.models.stgcn import CHANNELS
+from kdsearch.models.layout import Layout
 from kdsearch.pruning.algorithm import Pruner, plan
 from kdsearch.pruning.schedule import Schedule
 from kdsearch.pruning.settings import PruneSettings
@@ -83,13 +83,13 @@ def settings_of(template: PruneSettings, params: Mapping[str, Any]) -> PruneSett
     )
 
 
-def planned(dataset: Dataset, settings: PruneSettings, start: str) -> Schedule:
-    """The stages that pruning the network of that name will take, known before any is trained.
+def planned(dataset: Dataset, settings: PruneSettings, start: Layout) -> Schedule:
+    """The stages that pruning a network of that layout will take, known before any is trained.
 
     Raises:
         UserError: the target is out of reach.
     """
-    return plan(new_network(dataset, CHANNELS[start], seed=0), settings)
+    return plan(new_network(dataset, start, seed=0), settings)
 
 
 def epochs_of_pruning(dataset: Dataset, schedule: Schedule, settings: PruneSettings, fit: FitSettings) -> int:

@@ -272,9 +272,7 @@ class Trainer:
             None if valid is None else valid[:, 1:],
             by_step=True,
         )
-        terms.total = (terms.total + later_steps * later) / (later_steps + 1)
-        terms.parts["rollout"] = later.detach()
-        return terms
+        return terms.with_later(later, later_steps)
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs to carry on exactly; tensors and plain values only."""

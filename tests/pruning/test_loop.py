@@ -109,7 +109,8 @@ def test_losses_of_two_kinds_in_one_epoch_are_each_averaged_over_their_updates(r
     assert 0.2 < share <= 1.0
 
 
-def test_public_door(road: Dataset) -> None:
+@pytest.mark.parametrize("rollout_steps", [1, 3])
+def test_public_door(road: Dataset, rollout_steps: int) -> None:
     model = randomise(new_network(road, SMALL, seed=1))
     before = copy.deepcopy(model.state_dict())
     stages: list[Stage] = []
@@ -119,7 +120,7 @@ def test_public_door(road: Dataset) -> None:
         road,
         losses.build("stcd", **KD),
         PruneSettings(75, pruning_minibatch=4),
-        FitSettings(epochs=2, batch_size=186),
+        FitSettings(epochs=2, batch_size=186, rollout_steps=rollout_steps),
         teacher=new_network(road, SMALL, seed=9),
         on_epoch=lambda report: scores.append(report.score),
         on_stage=stages.append,

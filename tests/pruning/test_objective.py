@@ -19,7 +19,7 @@ from kdsearch.pruning.objective import PruningObjective, epochs_of_pruning, plan
 from kdsearch.pruning.settings import PruneSettings
 from kdsearch.search.space import Parameter, Space
 from kdsearch.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from kdsearch.training.network import new_network
+from kdsearch.training.network import layout_of, new_network
 from kdsearch.training.settings import FitSettings
 from tests.pruning.conftest import KD, SMALL, randomise
 
@@ -103,18 +103,22 @@ def space(interval: tuple[float, float], share: tuple[float, float]) -> Space:
 
 def test_no_configuration_of_the_space_needs_longer_than_the_grace(road: Dataset) -> None:
     searched, pruning = space((3, 25), (15, 40)), PruneSettings(97)
-    bound = grace(road, searched, pruning, "teacher", FitSettings(epochs=50))
+    bound = grace(road, searched, pruning, layout_of("teacher", "paper"), FitSettings(epochs=50))
     needed = []
     for interval in (3, 12, 25):
         for share in (15, 17.3, 22, 31.1, 40):
             for size in (50, 186):
                 made = settings_of(pruning, {"pruning_minibatch": interval, "stage_percent": share})
                 fit = FitSettings(epochs=50, batch_size=size)
-                needed.append(epochs_of_pruning(road, planned(road, made, start_network(made.percent)), made, fit))
+                needed.append(
+                    epochs_of_pruning(
+                        road, planned(road, made, layout_of(start_network(made.percent), "paper")), made, fit
+                    )
+                )
     assert max(needed) == bound > 1
     with pytest.raises(UserError, match=rf"--epochs {bound}: .* give more than {bound}"):
-        grace(road, searched, pruning, "teacher", FitSettings(epochs=bound))
-    assert grace(road, searched, pruning, "teacher", FitSettings(epochs=bound + 1)) == bound
+        grace(road, searched, pruning, layout_of("teacher", "paper"), FitSettings(epochs=bound))
+    assert grace(road, searched, pruning, layout_of("teacher", "paper"), FitSettings(epochs=bound + 1)) == bound
 
 
 @pytest.mark.parametrize("name", ["criterion", "granularity", "finetune_loss", "unreachable"])

@@ -219,6 +219,20 @@ def test_the_first_update_through_a_roll_out():
     assert_close(t.model, hand_update(slow, total * len(x) * 4 / 2, SMALL.learning_rate), start, atol=2e-5)
 
 
+@pytest.mark.parametrize(("loss", "off"), [("skd", {"alpha": 0.0}), ("fitnet", {"weight": 0.0})])
+def test_a_loss_whose_kd_counts_for_nothing_trains_through_the_roll_out_as_none_does(loss, off):
+    """SKD combines its gradients itself, and has to take those of the later steps too."""
+    data = tiny()
+    plain, told = (trainer(data, loss=name, rollout_steps=3, **everything(data)) for name in ("none", loss))
+    start = clone(plain.model)
+    for name, value in off.items():
+        setattr(told.loss, name, value)
+    first, second = plain.epoch(), told.epoch()
+    assert second.losses["total"] == pytest.approx(first.losses["total"], rel=1e-5)
+    wanted = {name: p.detach().double() for name, p in plain.model.named_parameters()}
+    assert_close(told.model, wanted, start)
+
+
 @pytest.mark.parametrize("loss", ["none", "rd_l2", "stcd", "skd", "fitnet", "at", "nst"])
 def test_a_run_of_windows_is_those_windows(loss):
     """Runs as long as the day in one batch: all windows once, as without runs, so the same update."""

@@ -99,6 +99,19 @@ class LossTerms:
     task: Tensor | None = None
     distillation: Tensor | None = None
 
+    def with_later(self, later: Tensor, steps: int) -> LossTerms:
+        """The mean over this step of a roll-out and ``steps`` later ones, whose mean response term is ``later``.
+
+        What compares hidden features, which the first step alone has, so counts as one step's part.
+        """
+        count = steps + 1
+        return LossTerms(
+            (self.total + steps * later) / count,
+            self.parts | {"rollout": later.detach()},
+            None if self.task is None else (self.task + steps * later) / count,
+            None if self.distillation is None else self.distillation / count,
+        )
+
 
 class Loss(nn.Module):
     """A loss by name. Subclass it with a name and it can be built, listed and searched::

@@ -36,17 +36,23 @@ class Structural(Loss, name="skd"):
     NEEDS = Needs(temporal_features=(3,))
     alpha: float
 
+    def response(
+        self, prediction: Tensor, teacher: Tensor | None, target: Tensor, valid: Tensor | None, by_step: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The task: the error to the target, times ``1 - alpha``."""
+        error, parts = super().response(prediction, teacher, target, valid, by_step)
+        return (1.0 - self.alpha) * error, parts
+
     def forward(
         self, student: Features, teacher: Features | TeacherBatch | None, target: Tensor, valid: Tensor | None = None
     ) -> LossTerms:
         """Parts: "response", "distillation"."""
         run = run_length(student.prediction)
-        response, _ = self.response(student.prediction, None, target, valid)
+        task, parts = self.response(student.prediction, None, target, valid)
         mine, theirs = _positions(student.temporal[3], run), _positions(temporal_feature(teacher, 3), run)
         matching = graph_matching_loss(mine, theirs)
-        task, distillation = (1.0 - self.alpha) * response, self.alpha * matching
-        parts = {"response": response.detach(), "distillation": matching.detach()}
-        return LossTerms(task + distillation, parts, task, distillation)
+        distillation = self.alpha * matching
+        return LossTerms(task + distillation, parts | {"distillation": matching.detach()}, task, distillation)
 
     def backward(self, terms: LossTerms, parameters: Iterable[nn.Parameter], scale: float = 1.0) -> None:
         """Add ``scale`` times the revised gradient to ``.grad``."""
