@@ -119,7 +119,10 @@ def _waiting(label: str) -> str:
 def _result(label: str, checkpoint: Checkpoint, settings: FitSettings, cached: bool) -> str:
     found = "from the cache" if cached else f"trained in {checkpoint.seconds:.0f} s"
     reached = checkpoint.validation["score"]
-    return f"{label}: {found}, epoch {checkpoint.epoch} of {settings.epochs}, validation {reached:.3f}"
+    line = f"{label}: {found}, epoch {checkpoint.epoch} of {settings.epochs}, validation {reached:.3f}"
+    if checkpoint.diverged is None:
+        return line
+    return f"warning: {line}; it diverged in epoch {checkpoint.diverged}, what it was before is kept"
 
 
 def _room(plan: Plan, name: str, count: int) -> bool:

@@ -34,6 +34,7 @@ class Checkpoint:
         epoch: the epoch the weights are of.
         validation: its nine validation figures, and ``"score"``.
         seconds: wall time of the whole training.
+        diverged: the epoch in which it diverged, so that the weights are those of an earlier one. None: it did not.
         layout: the whole shape, as :attr:`STGCN.layout`, of a network that the channels alone do not describe: a
             pruned one. None: the published network with these channels.
         site: graph, normalisation and unit, so that the network can forecast without its dataset. None in cached
@@ -49,6 +50,7 @@ class Checkpoint:
     seconds: float
     layout: Layout | None = None
     site: Site | None = None
+    diverged: int | None = None
 
     def network(self, dataset: Dataset | Site, device: str = "cpu") -> STGCN:
         """The network, in evaluation mode.

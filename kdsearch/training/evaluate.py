@@ -60,9 +60,10 @@ def evaluate_windows(model: Forecaster, windows: Windows, horizons: Mapping[int,
     steps = max(horizons)
     index = torch.arange(len(windows), device=windows.device)
     truth, valid = windows.targets(*windows.locate(index), steps=steps)
-    if valid is not None:
-        valid = valid[:, 0]
-    return scores(forecast(model, windows, steps), windows.denormalise(truth[:, 0]), valid, horizons)
+    # [windows, run = 1, steps, N], without the steps where there is one
+    truth = truth.reshape(len(windows), steps, -1)
+    valid = None if valid is None else valid.reshape(truth.shape)
+    return scores(forecast(model, windows, steps), windows.denormalise(truth), valid, horizons)
 
 
 def evaluate(model: Forecaster, dataset: Dataset, part: Part, device: str = "cpu") -> dict[str, float]:

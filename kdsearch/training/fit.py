@@ -55,6 +55,10 @@ class Trainer:
         pruning: Pruning | None = None,
         cost: Callable[[Trainer], float] | None = None,
     ) -> None:
+        if settings.rollout_steps > dataset.n_pred:
+            raise UserError(
+                f"rollout_steps={settings.rollout_steps}: {dataset.name} has {dataset.n_pred} step(s) ahead"
+            )
         self._measure = cost
         self._cost: float | None = None
         self.device = torch.device(device)

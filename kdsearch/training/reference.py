@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,7 @@ def _train(
         validation={"score": result.best.score, **result.best.validation},
         seconds=sum(r.seconds for r in result.history),
         layout=None if layout.published else layout,
+        diverged=None if math.isfinite(result.history[-1].score) else result.history[-1].epoch,
     )
     save_checkpoint(path, checkpoint)
     partial.unlink(missing_ok=True)

@@ -106,6 +106,13 @@ def test_a_sensor_without_a_training_reading_is_named() -> None:
         make_dataset(speeds)
 
 
+def test_validation_days_without_a_reading_to_compare_with_are_named() -> None:
+    speeds = some_speeds(4, 24, 3)
+    speeds[2, 12:] = np.nan
+    with pytest.raises(UserError, match="its validation days have no valid reading"):
+        make_dataset(speeds)
+
+
 @pytest.mark.parametrize(
     ("speeds", "weights", "words"),
     [

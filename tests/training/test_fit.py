@@ -13,6 +13,7 @@ import torch
 from kdsearch.data import Dataset, Windows
 from kdsearch.distillation import losses
 from kdsearch.distillation.bank import LiveTeacher
+from kdsearch.errors import UserError
 from kdsearch.models.stgcn import STGCN
 from kdsearch.training.evaluate import evaluate
 from kdsearch.training.fit import EpochReport, Trainer, fit
@@ -346,3 +347,16 @@ def test_training_learns():
     t = trainer(learning_rate=0.01, batch_size=5)
     fit(t, 15)
     assert t.best_score < score(evaluate(CopyLast(), tiny(), "validation"))
+
+
+def test_a_horizon_of_one_step():
+    data = dataclasses.replace(tiny(), n_pred=1)
+    ((_, minutes),) = data.horizons.items()
+    model = randomised(new_network(data, CHANNELS, 0)).eval()
+    windows = Windows(data, "validation")
+    ahead = model(torch.stack([windows.days[0, s : s + 12] for s in range(windows.per_day)]).unsqueeze(-1))
+    truth = data.days("validation")[0, 12 : 12 + windows.per_day]
+    error = np.abs(windows.denormalise(ahead.detach()).numpy() - truth).mean()
+    assert evaluate(model, data, "validation")[f"mae_{minutes}"] == pytest.approx(error, rel=1e-5)
+    with pytest.raises(UserError, match=r"rollout_steps=2: tiny has 1 step"):
+        trainer(data, rollout_steps=2)

@@ -145,6 +145,16 @@ def test_divergence_is_the_users_to_mend(tmp_path):
     assert train(tmp_path, Count())[0].epoch >= 1  # the lock is free again
 
 
+def test_one_that_diverges_midway_says_so_and_is_what_it_was_before(tmp_path):
+    late = {"lr_decay": 1e9, "lr_every": 2}
+    trained, _ = train(tmp_path, Count(), **late)
+    kept, cached = train(tmp_path, Count(), **late)
+    assert cached
+    assert trained.epoch == kept.epoch <= 2
+    assert trained.diverged == kept.diverged == 3
+    assert train(tmp_path, Count())[0].diverged is None
+
+
 def start(cache: Path, log: Path, go: Path | str = "-", last: int = 0) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.training.train_once_script", str(cache), str(log), str(go), str(last)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
