@@ -168,6 +168,11 @@ def non_negative_int(text: str) -> int:
     return _whole(text, least=0, wanted="a whole number of at least 0")
 
 
+def seed(text: str) -> int:
+    """A seed: a whole number that every generator takes, with room for those counted on from it."""
+    return _whole(text, least=0, wanted="a whole number from 0 to 4000000000", most=4_000_000_000)
+
+
 def time_of_day(text: str) -> int:
     """``HH:MM`` as minutes since midnight."""
     found = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)
@@ -288,11 +293,11 @@ def _value(text: str) -> Value:
     return text
 
 
-def _whole(text: str, least: int, wanted: str) -> int:
+def _whole(text: str, least: int, wanted: str, most: float = math.inf) -> int:
     try:
         value = int(text)
     except ValueError:
         value = least - 1
-    if value < least:
+    if not least <= value <= most:
         raise argparse.ArgumentTypeError(f"wants {wanted}, not {text!r}")
     return value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from kdsearch import command
 from kdsearch.errors import UserError
@@ -23,7 +22,7 @@ def parser() -> command.Parser:
     )
     p.add_argument("folders", nargs="*", type=uri.folder, metavar="DIR|URI", help="folder of a search")
     p.add_argument("--format", choices=("text", "md", "csv"), default="text", help="csv has a row a search")
-    p.add_argument("--file", type=Path, metavar="PATH", help="write there, not to the terminal")
+    p.add_argument("--file", type=uri.local, metavar="PATH", help="write there, not to the terminal")
     return p
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kdsearch.command import Parser, program, run, suggestion
 from kdsearch.errors import UserError
+from kdsearch.remote import uri
 from kdsearch.remote.uri import Uri, folder
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def parser() -> Parser:
     source.add_argument(
         "--store",
         metavar="DIR",
-        type=Path,
+        type=uri.local,
         help="where they are stored, if not in KDSEARCH_STORE, experiments/best or the user's data folder",
     )
     model = out.add_argument_group("the winner as a model")
@@ -64,7 +65,7 @@ def parser() -> Parser:
         help="write the trained student with its graph and normalisation: ONNX, or PyTorch's exported program",
     )
     model.add_argument("--latency", action="store_true", help="also time PyTorch, both forms and the teacher's network")
-    model.add_argument("--data-dir", metavar="DIR", type=Path, help="where the raw files of --dataset lie")
+    model.add_argument("--data-dir", metavar="DIR", type=uri.local, help="where the raw files of --dataset lie")
     shape = out.add_argument_group("what to print")
     shape.add_argument("--format", choices=("json", "csv", "md", "tex"), default="md", help="form of the table")
     shape.add_argument(
@@ -79,7 +80,7 @@ def parser() -> Parser:
     shape.add_argument(
         "--file",
         metavar="PATH",
-        type=Path,
+        type=uri.local,
         help="write there, not to the terminal; of --model the model (default: student.onnx or .pt2 beside best.json)",
     )
     return out
@@ -100,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for option in ("latency", "data_dir"):
         if getattr(arguments, option):
             raise UserError(f"--{option.replace('_', '-')} belongs to --model onnx or --model pt2")
+    if arguments.output and arguments.store:
+        raise UserError("--store is where --dataset is looked up: with --output leave it out")
     if bool(arguments.output) == (arguments.dataset is not None):
         raise UserError("name either what a search left (--output DIR) or a dataset of the store (--dataset NAME)")
     front = arguments.table == "front"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from kdsearch import command
 from kdsearch.errors import UserError
@@ -36,11 +35,11 @@ def parser() -> command.Parser:
     what.add_argument(
         "--dataset", metavar="NAME|FILE", help="of a checkpoint of an earlier version, which does not hold its graph"
     )
-    what.add_argument("--data-dir", type=Path, metavar="DIR", help="where that dataset's raw files lie")
+    what.add_argument("--data-dir", type=uri.local, metavar="DIR", help="where that dataset's raw files lie")
     read = p.add_argument_group("what to forecast from")
     read.add_argument(
         "--readings",
-        type=Path,
+        type=uri.local,
         metavar="FILE",
         help="(needed) csv, npz or npy: a row a time step, oldest first, at least the last 12; sensors, unit and "
         "missing readings as in the dataset",
@@ -59,7 +58,7 @@ def parser() -> command.Parser:
     )
     out = p.add_argument_group("what to write")
     out.add_argument("--format", choices=("csv", "json"), default="csv", help="a row a time step, or one object")
-    out.add_argument("--file", type=Path, metavar="PATH", help="write there, not to the terminal")
+    out.add_argument("--file", type=uri.local, metavar="PATH", help="write there, not to the terminal")
     return p
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from kdsearch import command
 from kdsearch.errors import UserError
+from kdsearch.remote import uri
 from kdsearch.remote.uri import Uri, folder
 
 __all__ = ["main", "parser"]
@@ -22,13 +22,13 @@ def parser() -> command.Parser:
         "Example: python -m kdsearch.report --output runs/demo-stcd --sensors 3,17",
     )
     p.add_argument("--output", type=folder, metavar="DIR|URI", help="folder of a search")
-    p.add_argument("--file", type=Path, metavar="PATH", help="page to write (default: report.html in that folder)")
+    p.add_argument("--file", type=uri.local, metavar="PATH", help="page to write (default: report.html in that folder)")
     p.add_argument(
         "--dataset",
         metavar="NAME|FILE",
         help="of the search (default: its own, where that is still at hand)",
     )
-    p.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie")
+    p.add_argument("--data-dir", type=uri.local, metavar="DIR", help="where the raw files lie")
     p.add_argument(
         "--sensors",
         type=command.numbers,

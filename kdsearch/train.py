@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from kdsearch import command
+from kdsearch.remote import uri
 
 _EXAMPLES = """\
 examples:
@@ -30,7 +30,7 @@ def parser() -> command.Parser:
     )
     what.add_argument("--loss", metavar="NAME", help="of a student (default: that of --params, else none)")
     what.add_argument(
-        "--params", type=Path, metavar="FILE", help="best.json, whose hyperparameters and seeds are taken"
+        "--params", type=uri.local, metavar="FILE", help="best.json, whose hyperparameters and seeds are taken"
     )
     what.add_argument(
         "--set",
@@ -41,17 +41,17 @@ def parser() -> command.Parser:
         metavar="KEY=VALUE",
         help="a hyperparameter, instead of the space's first known point; repeatable",
     )
-    what.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie or are downloaded to")
+    what.add_argument("--data-dir", type=uri.local, metavar="DIR", help="where the raw files lie or are downloaded to")
     how = p.add_argument_group("how")
     how.add_argument(
         "--epochs", type=command.positive_int, metavar="N", help="(default: of --params, else the space's)"
     )
     how.add_argument("--recipe", choices=("paper", "best"), help="as for tune (default: that of --params, else paper)")
     how.add_argument("--seeds", type=command.positive_int, metavar="N", help="how many (default: of --params, else 1)")
-    how.add_argument("--seed", type=command.non_negative_int, default=0, metavar="N", help="the first of them")
+    how.add_argument("--seed", type=command.seed, metavar="N", help="the first of them (default: of --params, else 0)")
     how.add_argument("--test", action="store_true", help="also measure on the test days; not for choosing anything")
-    how.add_argument("--cache-dir", type=Path, metavar="DIR", help="trained teachers (default: the user's cache)")
-    how.add_argument("--output", type=Path, metavar="DIR", help="(default: runs/<dataset>-<model>-<loss>-train)")
+    how.add_argument("--cache-dir", type=uri.local, metavar="DIR", help="trained teachers (default: your cache)")
+    how.add_argument("--output", type=uri.local, metavar="DIR", help="(default: runs/<dataset>-<model>-<loss>-train)")
     return p
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from kdsearch import command
 from kdsearch.remote import uri
@@ -43,7 +42,7 @@ def parser() -> command.Parser:
         choices=("paper", "best"),
         help="paper: one step ahead, as published; best: trained through its own nine-step forecast",
     )
-    what.add_argument("--space", type=Path, metavar="FILE", help="search space instead of the dataset's own")
+    what.add_argument("--space", type=uri.local, metavar="FILE", help="search space instead of the dataset's own")
     what.add_argument(
         "--set",
         type=command.setting,
@@ -53,7 +52,7 @@ def parser() -> command.Parser:
         metavar="KEY=VALUE",
         help="fix a hyperparameter instead of searching it; repeatable",
     )
-    what.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie or are downloaded to")
+    what.add_argument("--data-dir", type=uri.local, metavar="DIR", help="where the raw files lie or are downloaded to")
 
     prune = p.add_argument_group("pruning (Algorithm 1)")
     prune.add_argument(
@@ -103,7 +102,7 @@ def parser() -> command.Parser:
         "--scheduler", default="asha", choices=("asha", "hyperband", "median", "none"), help="early stopping"
     )
     how.add_argument("--sampler", default="tpe", choices=("tpe", "random", "gp", "cmaes", "qmc"), help="of Optuna")
-    how.add_argument("--seed", type=command.non_negative_int, default=0, metavar="N", help="of everything random")
+    how.add_argument("--seed", type=command.seed, default=0, metavar="N", help="of everything random")
     how.add_argument(
         "--confirm",
         type=command.confirm,
@@ -115,7 +114,7 @@ def parser() -> command.Parser:
     warm.add_argument(
         "--warm-start", type=uri.folder, metavar="DIR|URI", help="folder of a search whose best points come first"
     )
-    warm.add_argument("--warm-points", type=command.positive_int, default=5, metavar="N", help="most of them")
+    warm.add_argument("--warm-points", type=command.positive_int, metavar="N", help="how many of them (default: 5)")
     warm.add_argument(
         "--warm-prior", action="store_true", help="the sampler (tpe) also learns from the order of its trials"
     )
@@ -142,7 +141,9 @@ def parser() -> command.Parser:
         metavar="N",
         help="consecutive windows drawn together when it is trained; 1 draws each alone (default: the space's)",
     )
-    teacher.add_argument("--cache-dir", type=Path, metavar="DIR", help="trained teachers (default: the user's cache)")
+    teacher.add_argument(
+        "--cache-dir", type=uri.local, metavar="DIR", help="trained teachers (default: the user's cache)"
+    )
 
     out = p.add_argument_group("output")
     out.add_argument(
@@ -153,7 +154,7 @@ def parser() -> command.Parser:
     )
     out.add_argument("--resume", action="store_true", help="carry on with the search in the output folder")
     out.add_argument(
-        "--store", type=Path, metavar="DIR", help="store of best configurations (default: experiments/best)"
+        "--store", type=uri.local, metavar="DIR", help="store of best configurations (default: experiments/best)"
     )
     loud = out.add_mutually_exclusive_group()
     loud.add_argument("--quiet", action="store_true", help="only the result and warnings")

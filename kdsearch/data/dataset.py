@@ -113,17 +113,17 @@ class Dataset:
                 f"dataset {self.name!r}: the graph is {'x'.join(map(str, self.weights.shape))} but the speeds have "
                 f"{n} sensors: give the graph of the same sensors in the same order"
             )
-        if np.isnan(self.days("validation")[:, self.n_his :]).all():
-            raise UserError(
-                f"dataset {self.name!r}: its validation days have no valid reading to compare a forecast with: "
-                "give days that were measured, or another split"
-            )
         dead = np.flatnonzero(np.isnan(self.days("train")).all(axis=(0, 1)))
         if dead.size:
             more = f" and {dead.size - 1} more" if dead.size > 1 else ""
             raise UserError(
                 f"dataset {self.name!r}: sensor {dead[0]} (counted from 0){more} has no valid reading in the "
                 f"{self.split.train} training days: remove it from the speeds and the graph"
+            )
+        if np.isnan(self.days("validation")[:, self.n_his :]).all():
+            raise UserError(
+                f"dataset {self.name!r}: its validation days have no valid reading to compare a forecast with: "
+                "give days that were measured, or another split"
             )
 
     @property

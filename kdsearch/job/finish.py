@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from kdsearch import fingerprint
 from kdsearch.contents import BEST, WINNER
 from kdsearch.data import Dataset
 from kdsearch.data.site import Site
+from kdsearch.errors import UserError
 from kdsearch.job.plan import Plan
 from kdsearch.job.prepare import Prepared, mean_of
 from kdsearch.job.rivals import Rival, train_control, train_rival, train_students
@@ -38,7 +40,7 @@ def finish(prepared: Prepared, search: SearchResult, say: Say, command: str, sto
         The document of best.json.
 
     Raises:
-        UserError: no trial reached a finite score.
+        UserError: no trial reached a finite score, or none with every seed.
     """
     plan = prepared.plan
     confirmed = confirm_best(prepared, search.ranked[: plan.confirm.configurations], say)
@@ -54,13 +56,26 @@ def finish(prepared: Prepared, search: SearchResult, say: Say, command: str, sto
     if rival is not None:
         document["search"]["seconds"][rival.name] = sum(run.seconds for run in rival.confirmed.runs)
     write_best(plan.search.output / BEST, document)
-    if store.update(Result.read(document, BEST), store_dir):
-        say(f"store: the best so far for {plan.dataset.name}, kept in {store.path_of(plan.dataset.name, store_dir)}")
+    keep("the best so far", plan, store_dir, say, lambda: store.update(Result.read(document, BEST), store_dir))
     return document
 
 
+def keep(what: str, plan: Plan, store_dir: Any, say: Say, update: Callable[[], bool]) -> None:
+    """Put a result into the store; that it cannot be is no reason to lose the rest of what follows."""
+    try:
+        if update():
+            path = store.path_of(plan.dataset.name, store_dir)
+            say(f"store: {what} of {plan.dataset.name}, kept in {path}")
+    except UserError as error:
+        say(f"warning: {error}; {BEST} has all of it")
+
+
 def confirm_best(prepared: Prepared, candidates: list[Ranked], say: Say) -> list[Confirmed]:
-    """Train candidates at full length with every seed; lowest mean score first."""
+    """Train candidates at full length with every seed; lowest mean score first.
+
+    Raises:
+        UserError: there is none, or none reached a score with every seed.
+    """
     plan, seeds = prepared.plan, prepared.plan.seeds
     if candidates:
         say(f"confirm: {len(candidates)} x {len(seeds)} trainings of {plan.student.epochs} epochs")
@@ -72,6 +87,14 @@ def confirm_best(prepared: Prepared, candidates: list[Ranked], say: Say) -> list
             trainings.one_ended()
 
         confirmed = confirm(prepared.objective, candidates, seeds, plan.search, tell)
+    first = confirmed[0]
+    if math.isnan(first.mean):
+        run = next(run for run in first.runs if run.error is not None)
+        raise UserError(
+            f"no configuration could be confirmed with all its seeds; trial {first.trial} with seed {run.seed}: "
+            f"{run.error}. Everything is kept: --resume with --confirm {2 * len(confirmed)}x{len(seeds)} tries more of "
+            "them, and what failed for want of memory once more"
+        )
     return confirmed
 
 

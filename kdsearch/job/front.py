@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from kdsearch.contents import BEST, CHECKPOINTS, FRONT, WINNER
-from kdsearch.errors import UserError
-from kdsearch.job.finish import baselines, best_seed, checkpoint_of, confirm_best, document_of
+from kdsearch.job.finish import baselines, best_seed, checkpoint_of, confirm_best, document_of, keep
 from kdsearch.job.prepare import Prepared
 from kdsearch.job.rivals import train_students
 from kdsearch.job.say import Say
@@ -46,8 +45,6 @@ def finish_front(prepared: Prepared, search: SearchResult, say: Say, command: st
     say(f"front: {len(found)} points of {len(reached)} trials")
     confirmed = confirm_best(prepared, spread(found, plan.confirm.configurations), say)
     whole = [c for c in confirmed if not math.isnan(c.mean)]
-    if not whole:
-        raise UserError("no point of the front could be confirmed: its trainings failed; a lower learning rate helps")
     train_students(prepared, say)
     rows = baselines(prepared)
     points: list[tuple[dict[str, Any], Checkpoint]] = []
@@ -70,8 +67,7 @@ def finish_front(prepared: Prepared, search: SearchResult, say: Say, command: st
     best = min(points, key=lambda point: point[0]["validation"]["score"]["mean"])
     save_checkpoint(plan.search.output / WINNER, best[1])
     write_best(plan.search.output / BEST, best[0])
-    if store.update_front(points_on_front(document), store_dir):
-        say(f"store: the front of {plan.dataset.name} is kept in {store.path_of(plan.dataset.name, store_dir)}")
+    keep("the front", plan, store_dir, say, lambda: store.update_front(points_on_front(document), store_dir))
     return document
 
 

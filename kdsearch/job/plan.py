@@ -20,6 +20,7 @@ from kdsearch.job import warm as warm_starts
 from kdsearch.job.settings import JobSettings
 from kdsearch.models.layout import Layout
 from kdsearch.pruning.settings import PruneSettings
+from kdsearch.results import store
 from kdsearch.search import space as spaces
 from kdsearch.search.address import check_address
 from kdsearch.search.resources import local_machine, make_plan
@@ -162,6 +163,8 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         _check_output(output, settings.resume)
     if dataset is None:
         dataset = load(settings.dataset, settings.data_dir)
+    if search:
+        store.check(dataset.name, settings.store)
     if losses.get(settings.loss).NEEDS.spatial_correlation and dataset.n_nodes < 2:
         raise UserError(
             f"--loss {settings.loss}: compares pairs of sensors, dataset {dataset.name!r} has a single one: choose a "

@@ -52,7 +52,7 @@ class JobSettings:
         store: of best configurations.
         quiet: print warnings and the result only.
         warm_start: folder or URI of another search, see :mod:`kdsearch.search.warm`; its best points come first.
-        warm_points: most of them.
+        warm_points: how many of them at most; None for five.
         warm_prior: whether the sampler learns from its trials too.
         verbose: print a line an epoch.
         command: the command line, for the record.
@@ -95,7 +95,7 @@ class JobSettings:
     store: Path | None = None
     quiet: bool = False
     warm_start: Path | Uri | None = None
-    warm_points: int = 5
+    warm_points: int | None = None
     warm_prior: bool = False
     verbose: bool = False
     command: str = ""

@@ -48,7 +48,7 @@ class TrainSettings:
         params: a best.json, whose hyperparameters, seeds and protocol are taken.
         fixed: hyperparameters given by ``--set``.
         seeds: how many; None for those of ``params``, else 1.
-        seed: the first of them.
+        seed: the first of them; None for that of ``params``, else 0.
         epochs, batch_size, learning_rate: of a training without ``params``.
         recipe: how it is trained; None for that of ``params``, else the paper's.
         test: also measure on the test days.
@@ -62,7 +62,7 @@ class TrainSettings:
     params: Path | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
     seeds: int | None = None
-    seed: int = 0
+    seed: int | None = None
     epochs: int | None = None
     recipe: str | None = None
     test: bool = False
@@ -121,6 +121,8 @@ def _check(settings: TrainSettings, document: Mapping[str, Any] | None) -> None:
     if settings.model not in CHANNELS:
         raise UserError(f"--model {settings.model}: choose one of {', '.join(CHANNELS)}")
     loss = settings.loss or ("none" if document is None else document["loss"])
+    if settings.model != "student" and settings.loss is None and document is not None:
+        raise UserError(f"--model {settings.model}: --params is of a student ({loss}); leave one of the two out")
     if settings.model != "student" and loss != "none":
         raise UserError(
             f"--model {settings.model} is trained on the task alone: leave --loss {loss} out, or train a student"
@@ -200,10 +202,11 @@ def _pruning(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seeds(settings: TrainSettings, document: Mapping[str, Any] | None) -> list[int]:
-    if settings.seeds is None and document is not None:
-        return [int(seed) for seed in document["seeds"]]
-    first = settings.seed if document is None else int(document["seeds"][0])
-    return [first + k for k in range(settings.seeds or 1)]
+    kept = [0] if document is None else [int(seed) for seed in document["seeds"]]
+    if settings.seed is None and settings.seeds is None:
+        return kept
+    first = kept[0] if settings.seed is None else settings.seed
+    return [first + k for k in range(settings.seeds or len(kept))]
 
 
 def _of_training(settings: TrainSettings, document: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from kdsearch.search.warm import WarmStart
 
 __all__ = ["check", "choose"]
 
+_POINTS = 5
+
 
 def check(settings: JobSettings) -> None:
     """Refuse options that do not go together.
@@ -18,6 +20,8 @@ def check(settings: JobSettings) -> None:
     Raises:
         UserError: one sentence.
     """
+    if settings.warm_points is not None and settings.warm_start is None:
+        raise UserError("--warm-points: say with --warm-start DIR of which search")
     if not settings.warm_prior:
         return
     if settings.warm_start is None:
@@ -53,5 +57,5 @@ def choose(settings: JobSettings, space: Space, output: Path) -> tuple[WarmStart
     from kdsearch.search.warm import read_warm_start
 
     with at_hand(settings.warm_start, "--warm-start") as folder:
-        warm, notes = read_warm_start(folder, space, settings.warm_points, settings.warm_prior)
+        warm, notes = read_warm_start(folder, space, settings.warm_points or _POINTS, settings.warm_prior)
     return warm, tuple(notes)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Uri", "folder", "without_secrets"]
+__all__ = ["Uri", "folder", "local", "without_secrets"]
 
 # Two letters or more: C:/ is a drive.
 _URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
@@ -46,6 +47,13 @@ class Uri:
 def folder(text: str) -> Path | Uri:
     """A folder of this machine, or the URI of one elsewhere."""
     return Uri(text) if _URI.match(text) else Path(text)
+
+
+def local(text: str) -> Path:
+    """A path of this machine, where no address will do: taken for a path it would be a folder called ``s3:``."""
+    if _URI.match(text):
+        raise argparse.ArgumentTypeError(f"wants a path of this machine, not the address {without_secrets(text)}")
+    return Path(text)
 
 
 def without_secrets(text: str) -> str:

@@ -24,7 +24,7 @@ from kdsearch.results.files import read_json, write_json
 from kdsearch.results.result import SCHEMA, Result
 from kdsearch.search.front import pareto_front
 
-__all__ = ["LOCK_SECONDS", "datasets", "folder", "path_of", "read", "read_fronts", "update", "update_front"]
+__all__ = ["LOCK_SECONDS", "check", "datasets", "folder", "path_of", "read", "read_fronts", "update", "update_front"]
 
 LOCK_SECONDS = 60.0  # an update takes milliseconds; whoever holds the lock longer is stuck
 
@@ -54,6 +54,25 @@ def datasets(store: Path | None = None) -> list[str]:
     from urllib.parse import unquote
 
     return sorted(unquote(path.stem) for path in folder(store).glob("*.json"))
+
+
+def check(dataset: str, store: Path | None = None) -> None:
+    """Refuse a store that could take no result, as far as can be told without writing.
+
+    Raises:
+        UserError: its file of the dataset is damaged, or its folder cannot be written.
+    """
+    path = path_of(dataset, store)
+    read(dataset, store)
+    read_fronts(dataset, store)
+    existing = path.parent
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(
+            f"{path}: the store of best configurations cannot be written: {existing} is "
+            f"{'read-only' if existing.is_dir() else 'no folder'}; name another with --store or KDSEARCH_STORE"
+        )
 
 
 def read(dataset: str, store: Path | None = None) -> list[Result]:
@@ -109,7 +128,7 @@ def _locked(path: Path, change: Callable[[Path], bool]) -> bool:
     except OSError as error:
         raise UserError(
             f"{path}: the store of best configurations cannot be written ({error.strerror}); "
-            "set KDSEARCH_STORE to a folder that can"
+            "name another with --store or KDSEARCH_STORE"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from kdsearch.results import paper
@@ -105,14 +106,16 @@ def comparison(results: Iterable[Result]) -> list[Table]:
     for dataset, found in _by_dataset(results):
         rows: list[dict[str, Cell]] = []
         for name, label in _BASELINES.items():
-            holder = next((r for r, _ in found if r.baselines.get(name)), None)
-            if holder is not None:
+            different = _holders(found, name)
+            for holders in different:
+                holder, _ = holders[0]
                 parameters = holder.sizes.get(name)
                 if parameters is None and name == "teacher":  # sizes are newer than some stored results
                     parameters = holder.teacher.get("n_parameters")
                 if parameters is None and name == "student_none" and holder.prune is None:
                     parameters = holder.n_parameters
-                rows.append({"models": label, "parameters": parameters, **holder.baselines[name]})
+                told: Label | str = label if len(different) == 1 else Label(label, label) + " of " + _named(holders)
+                rows.append({"models": told, "parameters": parameters, **holder.baselines[name]})
         for result, suffix in found:
             pruned = "" if result.prune is None else f", {result.prune:g}% pruned"
             for name, rival in _RIVALS.items():
@@ -129,6 +132,26 @@ def comparison(results: Iterable[Result]) -> list[Table]:
         title = "Errors on the test days, MAPE in %, MAE and RMSE in mph"
         tables.append(Table("comparison", title, _heading(dataset), columns, rows))
     return tables
+
+
+def _holders(found: Sequence[tuple[Result, str]], name: str) -> list[list[tuple[Result, str]]]:
+    """The results that have a baseline, those together whose figures of it are the same."""
+    groups: dict[str, list[tuple[Result, str]]] = {}
+    for result, suffix in found:
+        if result.baselines.get(name):
+            groups.setdefault(json.dumps(result.baselines[name], sort_keys=True, default=str), []).append(
+                (result, suffix)
+            )
+    return list(groups.values())
+
+
+def _named(holders: Sequence[tuple[Result, str]]) -> Label:
+    """The students of some results, as the rows of a comparison name them."""
+    names = [_model(r, suffix + ("" if r.prune is None else f", {r.prune:g}% pruned")) for r, suffix in holders]
+    out = names[0]
+    for name in names[1:]:
+        out = out + "; " + name
+    return out
 
 
 def best(results: Iterable[Result]) -> list[Table]:

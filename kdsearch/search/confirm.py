@@ -24,7 +24,7 @@ from kdsearch.errors import UserError
 from kdsearch.search.interrupt import StopRequest
 from kdsearch.search.objective import Objective
 from kdsearch.search.resources import Plan, make_plan
-from kdsearch.search.session import current_machine, ray_session
+from kdsearch.search.session import cluster_errors, current_machine, ray_session
 from kdsearch.search.settings import SearchSettings, disk_errors, output_lock
 from kdsearch.search.workers import RETRIES, in_workers
 
@@ -115,7 +115,7 @@ def confirm(
         store = _Store(output, settings, purpose)
         jobs = [(c, seed) for c in candidates for seed in seeds if store.read(c.params, seed) is None]
         if jobs:
-            with ray_session(settings.address) as ready:
+            with cluster_errors(settings.address), ray_session(settings.address) as ready:
                 ready()
                 stop.install()
                 plan = make_plan(
@@ -157,7 +157,7 @@ def _run_jobs(
                 run = ray.get(reference)
                 store.write(candidate.params, run)
             except ray.exceptions.RayError as error:
-                run = SeedRun(seed, 0, math.nan, {}, 0.0, error=one_line(error))
+                run = SeedRun(seed, 0, math.nan, {}, 0.0, error=one_line(getattr(error, "cause", None) or error))
                 store.died(candidate.params, run)
             if on_run is not None:
                 on_run(candidate.number, run)
@@ -175,13 +175,12 @@ def _train(
     """One training, in a worker."""
     import ray
 
-    from kdsearch.search.trainable import one_line, prepare_device, release_memory, reseed
+    from kdsearch.search.trainable import is_out_of_memory, one_line, prepare_device, release_memory, reseed
 
     device = prepare_device(cpus, gpus, memory_fraction)
     release_memory()
     reseed(seed)
     seconds = 0.0
-    error = None
     try:
         run = ray.get(objective[0]).trainer(params, device, seed)
         for _ in range(epochs):
@@ -190,8 +189,9 @@ def _train(
             if not math.isfinite(report.score):
                 return SeedRun(seed, 0, math.nan, {}, seconds, error=f"diverged in epoch {report.epoch}")
     except Exception as problem:
-        error = one_line(problem)
-        return SeedRun(seed, 0, math.nan, {}, seconds, error=error)
+        if is_out_of_memory(problem):
+            raise  # of the moment, not of the configuration: not kept, as with a worker that died
+        return SeedRun(seed, 0, math.nan, {}, seconds, error=one_line(problem))
     if not math.isfinite(run.best_score):
         return SeedRun(seed, 0, math.nan, {}, seconds, error=f"no epoch of {epochs} counted")
     weights = {name: np.array(value.detach().cpu().numpy()) for name, value in run.best_weights.items()}
@@ -244,7 +244,7 @@ class _Store:
         return run
 
     def died(self, params: Mapping[str, Any], run: SeedRun) -> None:
-        """A worker died too often: not kept, another call tries again."""
+        """A worker died too often or ran out of memory: not kept, another call tries again."""
         self._died[self._key(params, run.seed)] = run
 
     def write(self, params: Mapping[str, Any], run: SeedRun) -> None:

@@ -272,18 +272,22 @@ def _fit_to_go_on(study: optuna.Study, running: list[Any], missing: int) -> list
 
     from kdsearch.search.study import finish, progress
 
-    kept: list[Any] = []
+    able: list[tuple[Any, list[int]]] = []
     for frozen in running:
-        trial = optuna.Trial(study, frozen._trial_id)
         epoch = max(progress(frozen), default=0)
         starts = [*frozen.user_attrs.get("resumed_at", []), epoch]
-        if len(kept) >= missing:
-            finish(trial, TrialState.FAIL, None, "cut off, and fewer trials were wanted on resuming")
-        elif starts[-_ATTEMPTS:] == [epoch] * _ATTEMPTS:
+        if starts[-_ATTEMPTS:] == [epoch] * _ATTEMPTS:
+            trial = optuna.Trial(study, frozen._trial_id)
             finish(
                 trial, TrialState.FAIL, None, f"the search died {_ATTEMPTS} times in epoch {epoch + 1} of this trial"
             )
+            missing -= 1  # it has ended
         else:
-            trial.set_user_attr("resumed_at", starts)
-            kept.append(frozen)
-    return kept
+            able.append((frozen, starts))
+    kept = able[: max(0, missing)]
+    for frozen, _ in able[len(kept) :]:
+        trial = optuna.Trial(study, frozen._trial_id)
+        finish(trial, TrialState.FAIL, None, "cut off, and fewer trials were wanted on resuming")
+    for frozen, starts in kept:
+        optuna.Trial(study, frozen._trial_id).set_user_attr("resumed_at", starts)
+    return [frozen for frozen, _ in kept]

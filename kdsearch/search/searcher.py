@@ -107,8 +107,9 @@ class StudySearcher(Searcher):
             return Searcher.FINISHED
         if self._sampler in _STATELESS:
             # Seeded by the number of trials, so that a suggestion depends on the study and not on how often the
-            # search was interrupted; one seed for all would repeat the first draws after each resume.
-            count = len(self.study.get_trials(deepcopy=False))
+            # search was interrupted; one seed for all would repeat the first draws after each resume. Those that wait
+            # do not count: the sampler fills what they lack.
+            count = sum(t.state is not TrialState.WAITING for t in self.study.get_trials(deepcopy=False))
             explores = self._explores and count % _RANDOM_EVERY == _RANDOM_EVERY - 1
             sampler = make_sampler("random" if explores else self._sampler, _mixed(self._seed, count))
             if not explores:

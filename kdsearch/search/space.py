@@ -178,6 +178,7 @@ class Space:
             if name in allowed and not allowed[name].low <= float(value) <= allowed[name].high:
                 low, high = allowed[name]
                 raise UserError(f"--set {name}: {value!r} lies outside {low:g} to {high:g}, which is all it can be")
+        values = {name: int(value) if name in WHOLE else value for name, value in values.items()}
         parameters = tuple(p for p in self.parameters if p.name not in values)
         left = [{k: v for k, v in point.items() if k not in values} for point in self.known]
         known_points = points([point for point in left if point])

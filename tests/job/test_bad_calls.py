@@ -103,7 +103,7 @@ BAD_TUNE: dict[str, tuple[str, str]] = {
     "half an epoch": ("--epochs 0.5", "whole number"),
     "unknown scheduler": ("--scheduler ashe", "did you mean asha?"),
     "unknown sampler": ("--sampler tpee", "sampler"),
-    "negative seed": ("--seed -1", "at least 0"),
+    "negative seed": ("--seed -1", "from 0 to"),
     "memory without a unit": ("--bank-memory 4", "amount of memory"),
     "shortened option": ("--trial 3", "did you mean --trials?"),
     "stray word": ("demo", "unknown argument demo"),

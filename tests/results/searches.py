@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kdsearch.contents import JOURNAL, TRIALS
 from kdsearch.search.record import write_trials
 from kdsearch.search.report import Report
-from kdsearch.search.study import finish, open_study, report_score
+from kdsearch.search.study import finish, open_study, read_study, report_score
 
 SETUP = {
     "dataset": "demo",
@@ -104,7 +104,15 @@ def make_search(
 
 
 def write_document(folder: Path, document: Mapping[str, Any], name: str = "best.json") -> None:
-    """Write a best.json or front.json."""
+    """Write a best.json or front.json of a search that has ended."""
+    if "search" in document:
+        states = [t.state.name for t in read_study(folder).get_trials(deepcopy=False)]
+        counts = {
+            "completed": states.count("COMPLETE"),
+            "stopped": states.count("PRUNED"),
+            "failed": states.count("FAIL"),
+        }
+        document = {**document, "search": {**document["search"], **counts}}
     (folder / name).write_text(json.dumps(document), encoding="utf-8")
 
 

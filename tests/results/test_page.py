@@ -20,10 +20,11 @@ from kdsearch.results.page import parameters, trials, words
 from kdsearch.results.page.document import Written, page_of, write_report
 from kdsearch.results.page.forecasts import forecasts_of
 from kdsearch.results.page.reading import Search, read_search
+from kdsearch.search.study import open_study
 from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
 from kdsearch.training.evaluate import evaluate
 from kdsearch.training.network import new_network
-from tests.results.searches import SPACE, make_search, per_seed, score_of, write_document
+from tests.results.searches import SETUP, SPACE, make_search, per_seed, score_of, write_document
 
 NASTY = """<script>alert("x")</script><img src=x onerror='y'>&"""
 VOID = {"meta", "br", "input", "link"}
@@ -157,6 +158,17 @@ def test_an_unfinished_search_has_a_page(tmp_path, count):
     assert "test MAE" not in page.text
     assert written.lacks
     assert "not finished" in written.lacks
+
+
+def test_a_search_that_has_grown_is_not_finished(tmp_path, make_document):
+    make_search(tmp_path, trials=6)
+    write_document(tmp_path, make_document(dataset="demo", confirmed=[{"trial": 0, "score": {"mean": 9, "std": 0}}]))
+    assert read_search(tmp_path).winner == 0
+    study = open_study(tmp_path, SETUP, resume=True)
+    trial = study.ask(SPACE)
+    assert read_search(tmp_path).best is not None  # nothing has ended since
+    study.tell(trial, 1.0)
+    assert read_search(tmp_path).best is None
 
 
 def test_a_pruned_search(tmp_path, make_document):

@@ -132,6 +132,17 @@ def test_a_folder_that_cannot_be_made_is_the_users_error(tmp_path, make_result):
         store.update(make_result(), tmp_path / "file" / "store")
 
 
+def test_a_store_that_could_take_nothing_is_told_before_a_search(tmp_path, make_result):
+    store.check("demo", tmp_path / "to" / "be" / "made")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot be written: .*file is no folder"):
+        store.check("demo", tmp_path / "file" / "store")
+    (tmp_path / "demo.json").write_text("{")
+    with pytest.raises(UserError, match=r"demo\.json"):
+        store.check("demo", tmp_path)
+
+
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=2, max_size=5, unique=True))
 def test_each_dataset_has_a_file_of_its_own_in_the_folder(names):
     folder = Path("store")

@@ -128,6 +128,17 @@ def test_comparison_puts_the_references_first(make_result):
     assert lines[6][5] == "2.100 ± 0.010"
 
 
+def test_references_that_differ_name_the_students_they_are_of(make_document):
+    """A student belongs beside the teacher that it was told by, not beside another search's."""
+    mine, other = make_document(), make_document(loss="ord")
+    other["baselines"] = {**other["baselines"], "teacher": {"test": {"mae_15": 9.9}}}
+    (table,) = tables.comparison([Result.read(document, "test") for document in (mine, other)])
+    lines = {line[0]: line for line in grid(render([table], "md"))}
+    assert "9.900" in lines["Teacher of L_ORD"]
+    assert "9.900" not in lines["Teacher of L_STCD"]
+    assert {"Copy last", "Ridge AR(12)", "Student without KD"} <= set(lines)
+
+
 def test_results_of_other_recipes_are_told_apart(make_result):
     """By the recipe's name, which says more than the protocol's fingerprint."""
     best = make_result(2.5, search={"recipe": "best"}, fingerprint={"code": "c", "data": "d0", "protocol": "feedbeef"})

@@ -34,6 +34,7 @@ class Bowl:
     fail_where: float | None = None  # raise where x exceeds it
     kill_once: str | None = None  # a file; the worker kills itself once, in epoch 3
     log: str | None = None  # a file; a line an epoch: pid x epoch
+    hungry_until: str | None = None  # a file; memory is short while it is not there
     costs: bool = False  # x is what the second objective counts, known from epoch 2
 
     def trainer(self, params: Mapping[str, Any], device: str, seed: int) -> BowlRun:
@@ -63,6 +64,8 @@ class BowlRun:
             time.sleep(self.objective.pause)
         if self.objective.fail_where is not None and self.x > self.objective.fail_where:
             raise RuntimeError("the bowl broke\nand more lines")
+        if self.objective.hungry_until and not Path(self.objective.hungry_until).exists():
+            raise MemoryError
         if self.objective.kill_once and self.count == 3 and not Path(self.objective.kill_once).exists():
             Path(self.objective.kill_once).touch()
             os.kill(os.getpid(), signal.SIGKILL)

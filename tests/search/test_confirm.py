@@ -59,6 +59,17 @@ def test_the_best_over_several_seeds_wins_and_nothing_is_trained_twice(tmp_path:
     assert [c.mean for c in again] == [found[0].mean, found[1].mean]
 
 
+def test_what_failed_for_want_of_memory_is_tried_again(tmp_path: Path) -> None:
+    room, settings = tmp_path / "room", SearchSettings(tmp_path / "run", 1, 3, gpus_per_trial=0, concurrency=2)
+    objective = Bowl(hungry_until=str(room))
+    (short,) = confirm(objective, [candidate(3, 0.3)], (0, 1), settings)
+    assert math.isnan(short.mean)
+    assert all("MemoryError" in str(run.error) for run in short.runs)
+    room.touch()
+    (fed,) = confirm(objective, [candidate(3, 0.3)], (0, 1), settings)
+    assert math.isfinite(fed.mean)
+
+
 def test_nothing_to_confirm(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no trial of the search reached a finite score"):
         confirm(Bowl(), [], (0,), SearchSettings(tmp_path, 1, 1))

@@ -228,6 +228,8 @@ def test_fixing_takes_a_parameter_out_of_the_search(tmp_path: Path) -> None:
     space = load(write(tmp_path, GOOD), "ord")
     fixed = space.fix({"learning_rate": 1e6, "batch_size": 7})
     assert fixed.names == ("alpha1",)
+    whole = space.fix({"batch_size": 7.0}).fixed["batch_size"]
+    assert (whole, type(whole)) == (7, int)  # an update draws so many windows
     assert fixed.known == ({"alpha1": 0.5},)  # two points that differed in what is fixed are one now
     assert fixed.full({"alpha1": 0.3}) == {"alpha1": 0.3, "learning_rate": 1e6, "batch_size": 7}
     assert fixed.digest() != space.digest() == load(write(tmp_path, GOOD), "ord").digest()

@@ -126,6 +126,14 @@ def test_the_points_are_the_first_trials_and_the_sampler_fills_what_they_lack(tm
         assert params.keys() == set(SPACE.names)
 
 
+def test_what_points_lack_is_drawn_anew_for_each(tmp_path):
+    study = open_study(tmp_path, {}, resume=False)
+    enqueue(study, [{"batch_size": 100}] * 4)
+    alg = StudySearcher(study, SPACE, "tpe", 0, 4, 9, (), lambda *_: None)
+    drawn = [alg.suggest(str(k))["params"]["alpha1"] for k in range(4)]
+    assert len(set(drawn)) == 4
+
+
 def settings(tmp_path: Path, **changes: object) -> JobSettings:
     return JobSettings(**{"output": tmp_path / "new", "warm_start": tmp_path / "old", **changes})  # type: ignore[arg-type]
 
@@ -161,6 +169,8 @@ def test_a_resumed_search_keeps_what_it_began_with(tmp_path):
 def test_options_that_do_not_go_together(tmp_path, changes, said):
     with pytest.raises(UserError, match=said):
         job.check(settings(tmp_path, warm_prior=True, **changes))
+    with pytest.raises(UserError, match="--warm-points: say with --warm-start"):
+        job.check(settings(tmp_path, warm_start=None, warm_points=3))
     job.check(settings(tmp_path))
 
 

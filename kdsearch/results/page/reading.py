@@ -150,6 +150,8 @@ def read_search(output: Path) -> Search:
     study = read_study(output)
     best = read_best(output / BEST) if (output / BEST).exists() else None
     front = read_json(output / FRONT, "the front of a search") if (output / FRONT).exists() else None
+    if best is not None and not _of_all(best, study.get_trials(deepcopy=False)):
+        best = front = None  # the search has grown since: its winner may be another one
     points = () if front is None else tuple(read_front(front, str(output / FRONT)))
     setup = dict(study.user_attrs.get("setup", {}))
     written = (output / JOURNAL).stat().st_mtime
@@ -157,6 +159,14 @@ def read_search(output: Path) -> Search:
     trials = tuple(_trial(t, setup.get("fixed") or {}, written) for t in frozen)
     folder = output.resolve().name
     return Search(folder, setup, trials, _bounds(frozen), best, front, points)
+
+
+def _of_all(best: Mapping[str, Any], trials: Sequence[Any]) -> bool:
+    """Whether best.json was written after the last trial that has ended."""
+    counted = best.get("search", {})
+    told = [counted.get(state) for state in ("completed", "stopped", "failed")]
+    ended = sum(t.state.name in ("COMPLETE", "PRUNED", "FAIL") for t in trials)
+    return None in told or sum(told) == ended
 
 
 def _trial(frozen: Any, fixed: Mapping[str, Any], written: float) -> Trial:
