@@ -2,19 +2,20 @@
 
 The journal is the record of truth, and a file that is only appended to. So of two copies of a search, the one whose
 journal begins with the other's has gone further. Of two that went different ways, that behind the URI counts: it is the
-one that others have seen.
+one that others have seen. Two with the same journal may have confirmed different configurations: then both count.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from kdsearch.atomic import atomic_write, is_unfinished
-from kdsearch.contents import JOURNAL, LOCK
+from kdsearch.contents import CONFIRMATION, JOURNAL, LOCK
 from kdsearch.errors import UserError
 from kdsearch.remote.place import Place
 
@@ -63,10 +64,15 @@ def bring(place: Place, folder: Path, resume: bool) -> None:
     if not resume and (JOURNAL in theirs or mine):
         here = "" if JOURNAL in theirs else f" (what was not copied there yet is in {folder})"
         raise UserError(f"{place.uri} already holds a search{here}: carry on with --resume, or give another --output")
-    if JOURNAL not in theirs or mine.startswith(place.read(JOURNAL)):
+    names = results_of(theirs)
+    if JOURNAL not in theirs:
+        return
+    begun = place.read(JOURNAL)
+    if mine == begun:
+        _complete(place, folder, names)
+    if mine.startswith(begun):
         return
     _clear(folder)
-    names = results_of(theirs)
     names.sort(key=lambda name: name == JOURNAL)  # last: what is brought in part is no search
     for name in names:
         _keep(folder / name, place.read(name))
@@ -85,6 +91,17 @@ def bring_networks(place: Place, cache: Path, names: Iterable[str]) -> None:
             remote = f"{NETWORKS}/{file.name}"
             if remote in there and not path.exists() and not file.exists():
                 _keep(file, place.read(remote))
+
+
+def _complete(place: Place, folder: Path, names: Iterable[str]) -> None:
+    """Add what was confirmed elsewhere after the last trial: the journal does not tell of it."""
+    for name in names:
+        if not (folder / name).exists():
+            _keep(folder / name, place.read(name))
+        elif name == CONFIRMATION:
+            with contextlib.suppress(ValueError, TypeError):  # whichever is damaged: what is here counts
+                both = json.loads(place.read(name)) | json.loads((folder / name).read_bytes())
+                _keep(folder / name, json.dumps(both, indent=1).encode())
 
 
 def _clear(folder: Path) -> None:

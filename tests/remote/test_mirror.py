@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -139,6 +140,28 @@ def test_which_of_two_copies_counts(tmp_path: Path, there: Place) -> None:
     assert not (here / ".trials").exists()
     bring_networks(there, tmp_path / "cache", ["teacher.pt", "student.pt"])
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["teacher.pt"]
+
+
+def test_what_was_confirmed_on_two_machines_counts_on_both(tmp_path: Path, there: Place) -> None:
+    """The journal ends with the last trial, so it is the same before and after a confirmation."""
+    here = made(tmp_path / "here")
+    put(here / "study.journal", b"1\n")
+    put(here / "confirm.json", b'{"a": {"seed": 1}}')
+    put(here / ".confirm" / "a.npz", b"a")
+    for name, content in {
+        "study.journal": b"1\n",
+        "confirm.json": b'{"b": {"seed": 2}}',
+        ".confirm/b.npz": b"b",
+        "best.json": b"{}",
+    }.items():
+        there.write(name, content)
+    bring(there, here, resume=True)
+    assert json.loads((here / "confirm.json").read_text()) == {"a": {"seed": 1}, "b": {"seed": 2}}
+    assert sorted(p.name for p in (here / ".confirm").iterdir()) == ["a.npz", "b.npz"]
+    assert (here / "best.json").exists()
+    there.write("confirm.json", b"torn")
+    bring(there, here, resume=True)
+    assert set(json.loads((here / "confirm.json").read_text())) == {"a", "b"}
 
 
 def test_one_writer_at_a_time(tmp_path: Path, there: Place) -> None:
