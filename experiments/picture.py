@@ -37,6 +37,7 @@ GREY, PALE = "#8C8C8C", "#C4C4C4"
 BASELINES = (
     ("copy_last", "copy last", GREEN, (0, (1, 1.4))),
     ("ridge_ar", "ridge AR(12)", PURPLE, (0, (5, 2))),
+    ("usual_day", "usual day + deviation", BLUE, (0, (4, 1.2, 1, 1.2))),
     ("student_none", "student, no KD", ORANGE, (0, (6, 2, 1, 2))),
     ("teacher", "teacher", BLACK, "solid"),
 )

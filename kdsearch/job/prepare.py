@@ -16,7 +16,7 @@ from kdsearch.job import pruning as prunings
 from kdsearch.job.plan import Plan
 from kdsearch.job.references import trained, trained_teachers
 from kdsearch.job.say import Say
-from kdsearch.models.classical import CopyLast, RidgeAR
+from kdsearch.models.classical import CopyLast, DampedDeviation, RidgeAR
 from kdsearch.pruning.objective import PruningObjective, planned
 from kdsearch.search.space import Space
 from kdsearch.training.checkpoint import Checkpoint
@@ -63,6 +63,9 @@ class Prepared:
         return self.teachers[0]
 
 
+_SIMPLE = {"copy_last": "copy-last", "ridge_ar": "ridge AR(12)", "usual_day": "usual day + last deviation"}
+
+
 def prepare(plan: Plan, bank_memory: int | str, say: Say) -> Prepared:
     """Train or fetch what every trial looks at, and build the bank.
 
@@ -74,22 +77,24 @@ def prepare(plan: Plan, bank_memory: int | str, say: Say) -> Prepared:
     dataset, device = plan.dataset, plan.device
     seconds: dict[str, float] = {}
     train_days = Windows(dataset, "train")
-    models: dict[str, Forecaster] = {"copy_last": CopyLast(), "ridge_ar": RidgeAR(train_days)}
+    models: dict[str, Forecaster] = {
+        "copy_last": CopyLast(),
+        "ridge_ar": RidgeAR(train_days),
+        "usual_day": DampedDeviation(train_days),
+    }
     classical = {name: score(evaluate(model, dataset, "validation")) for name, model in models.items()}
-    say(
-        f"validation MAE (mean of the three horizons, mph): copy-last {classical['copy_last']:.3f}, "
-        f"ridge AR(12) {classical['ridge_ar']:.3f}"
-    )
+    reached = ", ".join(f"{_SIMPLE[name]} {value:.3f}" for name, value in classical.items())
+    say(f"validation MAE (mean of the three horizons, mph): {reached}")
     teachers = trained_teachers(plan, say)
     seconds["teacher"] = sum(teacher.seconds for teacher in teachers)
-    reached = teachers[0].validation["score"]
+    own = teachers[0].validation["score"]
     if len(teachers) > 1:
-        reached = score(evaluate(mean_of(teachers, dataset, device), dataset, "validation", device))
-        say(f"mean of the {len(teachers)} teachers: validation {reached:.3f}")
+        own = score(evaluate(mean_of(teachers, dataset, device), dataset, "validation", device))
+        say(f"mean of the {len(teachers)} teachers: validation {own:.3f}")
     seed = plan.seeds[0]
     student = trained(plan, "student", replace(plan.student, seed=seed), say)
     seconds["student_none"] = student.seconds
-    warnings = _weak_teacher(len(teachers), reached, {**classical, "student_none": student.validation["score"]})
+    warnings = _weak_teacher(len(teachers), own, {**classical, "student_none": student.validation["score"]})
     for line in warnings:
         say(f"warning: {line}")
     start = start_of(plan, teachers[0], say)
@@ -132,7 +137,7 @@ def build_objective(
 
 def _weak_teacher(count: int, own: float, others: dict[str, float]) -> list[str]:
     """The warning that what is distilled is worth little, if it is."""
-    labels = {"copy_last": "copy-last", "ridge_ar": "ridge AR(12)", "student_none": "its student without KD"}
+    labels = {**_SIMPLE, "student_none": "its student without KD"}
     better = [f"{labels[name]} ({value:.3f})" for name, value in others.items() if not own < value]
     if not better:
         return []

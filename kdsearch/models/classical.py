@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kdsearch.data import Windows
 
-__all__ = ["CopyLast", "HistoricalAverage", "RidgeAR"]
+__all__ = ["CopyLast", "DampedDeviation", "HistoricalAverage", "RidgeAR"]
 
 
 class CopyLast:
@@ -40,6 +40,40 @@ class HistoricalAverage:
             raise ValueError("the historical average must be told at which step of the day its input starts")
         ahead = torch.arange(x.shape[1], x.shape[1] + steps, device=start.device)
         return self.mean[start[:, None] + ahead], None
+
+
+class DampedDeviation:
+    """Forecasts the usual day plus a share of how far the last reading was from it: damped anomaly persistence.
+
+    The share, one for each sensor and step ahead, is fitted by least squares on the training days. It knows the time of
+    day as networks of the recipe ``best`` do, and so is the simple forecast that they have to beat.
+
+    Args:
+        windows: training windows.
+    """
+
+    def __init__(self, windows: Windows) -> None:
+        self.usual = HistoricalAverage(windows).mean  # [S, N]
+        deviation = (windows.days - self.usual).double()  # [D, S, N]
+        known = torch.ones_like(deviation) if windows.valid is None else windows.valid.double()
+        deviation = deviation * known
+        first = windows.n_his - 1  # the earliest reading that is the last of a window
+        shares = []
+        for k in range(1, windows.n_pred + 1):
+            now, later = deviation[:, first:-k], deviation[:, first + k :]
+            both = known[:, first:-k] * known[:, first + k :]
+            power = (now.square() * both).sum(dim=(0, 1))
+            shares.append(torch.where(power > 0, (now * later).sum(dim=(0, 1)) / power.clamp(min=1e-12), 0.0))
+        self.shares = torch.stack(shares).to(windows.days)  # [n_pred, N]
+
+    def roll_out(self, x: Tensor, steps: int, start: Tensor | None = None) -> tuple[Tensor, None]:
+        """``[B, n_his, N] -> [B, steps, N]``, z-scored, of windows that begin at steps ``start [B]`` of their day."""
+        if start is None:
+            raise ValueError("this forecast must be told at which step of the day its input starts")
+        last = start + x.shape[1] - 1
+        ahead = torch.arange(1, steps + 1, device=start.device)
+        deviation = x[:, -1] - self.usual[last]
+        return self.usual[last[:, None] + ahead] + self.shares[:steps] * deviation[:, None], None
 
 
 class RidgeAR:

@@ -16,6 +16,7 @@ SCHEMA = 1
 BASELINES = (
     "copy_last",
     "ridge_ar",
+    "usual_day",
     "teacher",
     "teachers_mean",
     "base",

@@ -29,6 +29,7 @@ LOSSES = {
 _BASELINES = {
     "copy_last": "Copy last",
     "ridge_ar": "Ridge AR(12)",
+    "usual_day": "Usual day + last deviation",
     "teacher": "Teacher",
     "teachers_mean": "Mean of the teachers",
     "base": "Base model",

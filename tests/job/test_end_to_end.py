@@ -110,7 +110,7 @@ def test_best_json_says_all(search):
     assert set(best["test"]) == FIGURES
     assert best["seeds"] == [1]
     assert best["validation"]["score"]["std"] is None
-    assert set(best["baselines"]) == {"copy_last", "ridge_ar", "teacher", "student_none"}
+    assert set(best["baselines"]) == {"copy_last", "ridge_ar", "usual_day", "teacher", "student_none"}
     assert {"trials": 2, "epochs": 2}.items() <= best["search"].items()
     assert best["search"]["completed"] + best["search"]["stopped"] == 2
     assert "warm_start" not in best["search"]

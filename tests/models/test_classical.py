@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kdsearch.data import Dataset, Windows, load
-from kdsearch.models.classical import CopyLast, HistoricalAverage, RidgeAR
+from kdsearch.models.classical import CopyLast, DampedDeviation, HistoricalAverage, RidgeAR
 from kdsearch.training.evaluate import evaluate, forecast
 from tests.conftest import DECLARATIONS
 from tests.training.tiny import STEPS, tiny, with_speeds
@@ -91,6 +91,35 @@ def test_the_real_week(real_data: Path):
     assert [round(copied[f"mae_{m}"], 3) for m in (15, 30, 45)] == [2.654, 3.827, 4.762]
     ridge = evaluate(RidgeAR(Windows(data, "train")), data, "test")
     assert [ridge[f"mae_{m}"] for m in (15, 30, 45)] == pytest.approx([2.690, 3.954, 4.955], rel=0.01)
+    usual = evaluate(DampedDeviation(Windows(data, "train")), data, "test")
+    assert [usual[f"mae_{m}"] for m in (15, 30, 45)] == pytest.approx([2.598, 3.297, 3.639], rel=0.01)
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_the_usual_day_and_a_share_of_the_last_deviation(missing):
+    data = tiny()
+    speeds = data.speeds.copy()
+    if missing:
+        speeds[0, 20, 1] = np.nan
+        speeds[2, 30, 3] = np.nan
+    data = with_speeds(data, speeds)
+    train, validation = Windows(data, "train"), Windows(data, "validation")
+    found = forecast(DampedDeviation(train), validation, 9).numpy()
+    days = speeds[:3].astype(np.float64)
+    usual = np.nanmean(days, axis=0)
+    for i in range(data.n_nodes):
+        for k in range(1, 10):
+            now, later = [], []
+            for d in range(3):
+                for t in range(11, days.shape[1] - k):
+                    if not np.isnan(days[d, [t, t + k], i]).any():
+                        now.append(days[d, t, i] - usual[t, i])
+                        later.append(days[d, t + k, i] - usual[t + k, i])
+            share = np.dot(now, later) / np.dot(now, now)
+            for w in range(len(validation)):
+                last = w + 11
+                wanted = usual[last + k, i] + share * (speeds[3, last, i] - usual[last, i])
+                assert found[w, k - 1, i] == pytest.approx(wanted, abs=2e-3)
 
 
 @pytest.mark.parametrize("missing", [False, True])

@@ -13,6 +13,7 @@ __all__ = ["BASELINES", "STATES", "Look", "look", "parameter", "span", "states_k
 BASELINES = {
     "copy_last": "copy last",
     "ridge_ar": "ridge AR(12)",
+    "usual_day": "usual day + last deviation",
     "teacher": "teacher",
     "teachers_mean": "mean of the teachers",
     "base": "base model",

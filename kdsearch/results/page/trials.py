@@ -33,6 +33,7 @@ SCORE = "validation MAE (mph)"
 _LEVELS = {
     "copy_last": ("copy last", "2 3"),
     "ridge_ar": ("ridge AR", "6 3"),
+    "usual_day": ("usual day", "4 2 1 2"),
     "student_none": ("no KD", "9 3 2 3"),
     "teacher": ("teacher", None),
     "base": ("base", "12 4"),

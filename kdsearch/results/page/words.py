@@ -10,7 +10,7 @@ from typing import Any
 
 from kdsearch.results.gain import gain_over
 from kdsearch.results.page.markup import Markup, el, join
-from kdsearch.results.page.names import parameter, span
+from kdsearch.results.page.names import BASELINES, parameter, span
 from kdsearch.results.page.outcome import Row, beside_rows, horizons
 from kdsearch.results.page.parameters import importances
 from kdsearch.results.page.reading import Search
@@ -72,14 +72,14 @@ def sentences(search: Search) -> list[str]:
     if gain is not None:
         out.append(f"Its {gain}.")
     out += [text for name in _BESIDE if (gain is None or name != gain.rival) and (text := compared(rows, name))]
-    simple = [r for r in rows if r.name in ("copy last", "ridge AR(12)")]
+    simple = [r for r in rows if r.name in (BASELINES[name] for name in ("copy_last", "ridge_ar", "usual_day"))]
     if simple:
         rival = min(simple, key=lambda r: _mean(r))
         beats = sum(winner.mean[m] < rival.mean[m] for m in minutes)
         shown = f"{rival.name} ({_figures(rival, minutes)} mph)"
         where = "at every horizon" if beats == len(minutes) else f"at {beats} of {len(minutes)} horizons"
-        worse = f"The better simple forecast, {shown}, has a lower error at every horizon."
-        out.append(f"It beats the better simple forecast, {shown}, {where}." if beats else worse)
+        worse = f"The best simple forecast, {shown}, has a lower error at every horizon."
+        out.append(f"It beats the best simple forecast, {shown}, {where}." if beats else worse)
     found = importances(search)
     if found:
         first, share = next(iter(found.items()))
@@ -116,8 +116,6 @@ def _so_far(search: Search) -> str:
 
 def compared(rows: Sequence[Row], name: str) -> str | None:
     """The winner beside one baseline in a sentence that says when seeds differ by more than the two do."""
-    from kdsearch.results.page.names import BASELINES
-
     other = next((r for r in rows if r.name == BASELINES[name]), None)
     winner = rows[-1]
     if other is None or not math.isfinite(_mean(other)):
