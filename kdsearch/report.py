@@ -32,7 +32,6 @@ def parser() -> command.Parser:
     p.add_argument(
         "--sensors",
         type=command.numbers,
-        default=(),
         metavar="N,N,...",
         help="whose forecasts are shown, counted from 0 (default: some that are worth a look)",
     )
@@ -54,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from kdsearch.results.page.document import write_report
 
     with at_hand(args.output, "--output") as output:
-        written = write_report(output, args.dataset, args.data_dir, args.file, args.sensors)
+        written = write_report(output, args.dataset, args.data_dir, args.file, args.sensors or ())
     if written.lacks:
         print(f"kdsearch: note: {written.lacks}", file=sys.stderr)
     print(f"written to {written.path}")

@@ -12,8 +12,9 @@ from kdsearch.remote import uri
 _EXAMPLES = """\
 examples:
   python -m kdsearch.tune                                        search stcd on the built-in demo
+  python -m kdsearch.tune --dataset sensors.toml --recipe best --teachers 3   a forecaster to be used, of own data
   python -m kdsearch.tune --dataset pemsd7 --loss stcd           the paper's Table 2, downloaded data
-  python -m kdsearch.tune --dataset sensors.toml --trials 200 --time-budget 8h --gpus-per-trial 0.25
+  python -m kdsearch.tune --dataset pemsd7 --trials 200 --time-budget 8h --gpus-per-trial 0.25
   python -m kdsearch.tune --dataset pemsd7 --loss ord --set batch_size=50 --confirm 5x5
   python -m kdsearch.tune --dataset pemsd7 --loss stcd --prune 97   a row of Table 3: prune the teacher by 97%
   python -m kdsearch.tune --objective pareto --start base        the front of error and size, on the demo
@@ -21,6 +22,12 @@ examples:
   python -m kdsearch.tune --dataset pemsd7 --resume              carry on with runs/pemsd7-stcd
   python -m kdsearch.tune --output s3://bucket/demo --resume     begin there, or carry on from whichever machine
 """
+
+
+_LOSSES = (
+    "distillation loss: stcd, ord, tcd, scd, rd_l2, rd_kl, skd, fitnet, at, nst, none for no KD, or module:Class of "
+    "your own"
+)
 
 
 def parser() -> command.Parser:
@@ -35,12 +42,12 @@ def parser() -> command.Parser:
     what.add_argument(
         "--dataset", default="demo", metavar="NAME|FILE", help="pemsd7, pemsd8, demo, or a TOML file that declares one"
     )
-    what.add_argument("--loss", default="stcd", metavar="NAME", help="distillation loss")
+    what.add_argument("--loss", default="stcd", metavar="NAME", help=_LOSSES)
     what.add_argument(
         "--recipe",
         default="paper",
         choices=("paper", "best"),
-        help="paper: one step ahead, as published; best: trained through its own nine-step forecast",
+        help="paper: one step ahead, as published; best: what was found to forecast best, for use",
     )
     what.add_argument("--space", type=uri.local, metavar="FILE", help="search space instead of the dataset's own")
     what.add_argument(
@@ -75,7 +82,11 @@ def parser() -> command.Parser:
     prune.add_argument(
         "--start", choices=("teacher", "base"), help="network to prune (default: as --prune says; teacher for a front)"
     )
-    prune.add_argument("--criterion", choices=("kdis", "taylor"), help="gradients of KD or task loss (default: kdis)")
+    prune.add_argument(
+        "--criterion",
+        choices=("kdis", "taylor"),
+        help="whose gradients rank channels: KD's, or the task's (default: kdis)",
+    )
     prune.add_argument(
         "--granularity", choices=("filter", "weight"), help="remove channels, or zero weights (default: filter)"
     )
@@ -85,7 +96,7 @@ def parser() -> command.Parser:
     prune.add_argument(
         "--unreachable",
         choices=("error", "nearest"),
-        help="a percent that cannot be met within one point (default: error)",
+        help="where the percent cannot be met within one point: refuse, or take the nearest (default: error)",
     )
 
     how = p.add_argument_group("how far")
@@ -127,14 +138,20 @@ def parser() -> command.Parser:
     where.add_argument("--cpus-per-trial", type=command.positive_int, default=1, metavar="N", help="threads of a trial")
     where.add_argument("--address", metavar="ADDRESS", help="join a Ray cluster: auto, or host:port")
     where.add_argument(
-        "--bank-memory", type=command.size, default="auto", metavar="SIZE", help="of the teacher bank, e.g. 4GB"
+        "--bank-memory",
+        type=command.size,
+        default="auto",
+        metavar="SIZE",
+        help="of the teacher bank, e.g. 4GB; where all pairs do not fit, it keeps a sample of them",
     )
 
     teacher = p.add_argument_group("teacher")
     teacher.add_argument(
         "--teachers", type=command.positive_int, default=1, metavar="N", help="how many: students learn from their mean"
     )
-    teacher.add_argument("--teacher-epochs", type=command.positive_int, metavar="N", help="(default: the space's)")
+    teacher.add_argument(
+        "--teacher-epochs", type=command.positive_int, metavar="N", help="of its training (default: the space's)"
+    )
     teacher.add_argument(
         "--teacher-run-length",
         type=command.positive_int,
@@ -150,7 +167,8 @@ def parser() -> command.Parser:
         "--output",
         type=uri.folder,
         metavar="DIR|URI",
-        help="folder, or s3://, gs://, hdfs://, abfs:// or file:// (default: runs/<dataset>-<loss>[-prune<percent>])",
+        help="folder, or s3://, gs://, hdfs://, abfs:// or file:// "
+        "(default: runs/<dataset>-<loss>[-best][-prune<percent>|-pareto])",
     )
     out.add_argument("--resume", action="store_true", help="carry on with the search in the output folder")
     out.add_argument(

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdsearch import __version__, command, fingerprint
+from kdsearch import __version__, command, fingerprint, tune
 from kdsearch.__main__ import COMMANDS
+from kdsearch.distillation import losses
 from kdsearch.errors import UserError
 from kdsearch.results import best, store
 from kdsearch.results.result import Result
@@ -236,7 +237,7 @@ def test_export_of_several_searches_and_of_the_store(tmp_path):
 
 def test_export_without_a_result_says_what_to_do(tmp_path):
     assert "--dataset NAME" in one_error(call("export"))
-    assert "no such folder" in one_error(call("export", "--output", str(tmp_path / "absent")))
+    assert "no such file or folder" in one_error(call("export", "--output", str(tmp_path / "absent")))
     (tmp_path / "study.journal").touch()
     assert "--resume" in one_error(call("export", "--output", str(tmp_path)))
     (tmp_path / "best.json").write_text("{")
@@ -245,3 +246,10 @@ def test_export_without_a_result_says_what_to_do(tmp_path):
     assert "--table 2 shows them" in one_error(call("export", "--output", str(tmp_path), "--table", "3"))
     blocked = call("export", "--output", str(tmp_path), "--file", str(tmp_path / "best.json" / "x.md"))
     assert "cannot be written" in one_error(blocked)
+
+
+def test_the_help_names_every_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        tune.main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(f" {name}" in shown for name in losses.names())

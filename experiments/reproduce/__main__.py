@@ -83,9 +83,7 @@ def parser() -> command.Parser:
     how = p.add_argument_group("how long")
     how.add_argument("--seeds", type=command.positive_int, metavar="N", help="trainings of each row (default: 5)")
     how.add_argument("--seed", type=command.non_negative_int, default=0, metavar="N", help="of teacher and base model")
-    how.add_argument(
-        "--teachers", type=command.positive_int, default=3, metavar="N", help="in a mean of teachers (default: 3)"
-    )
+    how.add_argument("--teachers", type=command.positive_int, default=3, metavar="N", help="in a mean of teachers")
     how.add_argument("--epochs", type=command.positive_int, metavar="N", help="of every student (default: the space's)")
     how.add_argument("--teacher-epochs", type=command.positive_int, metavar="N", help="(default: the space's)")
     how.add_argument("--teacher-run-length", type=command.positive_int, metavar="N", help="as for tune")

@@ -37,7 +37,9 @@ def template(settings: JobSettings) -> PruneSettings | None:
     if settings.prune is None and not pareto:
         for name, value in {**given, **({} if settings.start is None else {"start": settings.start})}.items():
             option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} {value} is of pruning: give --prune PERCENT too, such as --prune 97")
+            raise UserError(
+                f"{option} {value} is of pruning: give --prune PERCENT too, such as --prune 97, or --objective pareto"
+            )
         return None
     if settings.prune is not None and pareto:
         raise UserError(

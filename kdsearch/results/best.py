@@ -99,7 +99,7 @@ def dataset_of(document: Mapping[str, Any], where: object) -> str:
 
 def _file(path: Path) -> Path:
     if not path.exists():
-        raise UserError(f"{path}: there is no such folder; name the --output of a search")
+        raise UserError(f"{path}: there is no such file or folder; name a best.json, or the --output of a search")
     if not path.is_dir():
         return path
     if (path / BEST).exists():
