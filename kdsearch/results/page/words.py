@@ -40,7 +40,7 @@ def status(search: Search) -> str:
 
 
 # Baselines that the summary has a sentence about, in its order.
-_BESIDE = ("student_none", "student_control", "student_kd", "traditional", "teacher", "teachers_mean")
+_BESIDE = ("student_control", "student_none", "student_kd", "traditional", "teacher", "teachers_mean")
 
 
 def sentences(search: Search) -> list[str]:
@@ -71,7 +71,11 @@ def sentences(search: Search) -> list[str]:
     gain = gain_over(best)
     if gain is not None:
         out.append(f"Its {gain}.")
-    out += [text for name in _BESIDE if (gain is None or name != gain.rival) and (text := compared(rows, name))]
+    # The usual student without KD has another batch size and rate than the winner: its control says what KD is worth.
+    told = {gain.rival if gain else ""} | (
+        {"student_none"} if "student_control" in best.get("baselines", {}) else set()
+    )
+    out += [text for name in _BESIDE if name not in told and (text := compared(rows, name))]
     simple = [r for r in rows if r.name in (BASELINES[name] for name in ("copy_last", "ridge_ar", "usual_day"))]
     if simple:
         rival = min(simple, key=lambda r: _mean(r))
