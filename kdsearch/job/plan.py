@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Plan:
         recipe: how networks are trained.
         n_teachers: whose mean trials are told; the others differ from ``teacher`` by their seeds.
         warm_notes: a line on each value of a warm start that had to change.
+        networks: files of the cache that travel with an output behind a URI; those of the winner's control come late.
     """
 
     dataset: Dataset
@@ -71,6 +72,7 @@ class Plan:
     recipe: str = PAPER
     n_teachers: int = 1
     warm_notes: tuple[str, ...] = ()
+    networks: list[Path] = field(default_factory=list)
 
     @property
     def seeds(self) -> list[int]:

@@ -45,9 +45,9 @@ class WorkingCopy:
         """
         writer = Writer(self.place, self.folder, EVERY_S)
         writer.take(self._waiting)
-        networks = _networks(plan)
-        bring_networks(self.place, plan.cache, [path.name for path in networks])
-        with Mirror(self.place, self.folder, networks, writer) as mirror:
+        plan.networks += _networks(plan)
+        bring_networks(self.place, plan.cache, [path.name for path in plan.networks], f"{plan.dataset.name}-student-")
+        with Mirror(self.place, self.folder, plan.networks, writer) as mirror:
             yield mirror
 
     def _waiting(self, seconds: float) -> None:

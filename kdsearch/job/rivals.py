@@ -27,6 +27,7 @@ from kdsearch.search import space as spaces
 from kdsearch.search.confirm import Confirmed, SeedRun, confirm
 from kdsearch.search.record import Ranked
 from kdsearch.training.checkpoint import Checkpoint
+from kdsearch.training.reference import path_of
 
 __all__ = ["Rival", "train_control", "train_rival", "train_students"]
 
@@ -62,7 +63,9 @@ def train_control(prepared: Prepared, winner: Confirmed, say: Say) -> list[Check
     if plan.pruning is not None or plan.space.loss == _TASK or alike == plan.student:
         return []
     say(f"control: the winner's student without KD, batch size {alike.batch_size}, rate {alike.learning_rate:.3g}")
-    found = trained_all(plan, "student", [replace(alike, seed=seed) for seed in plan.seeds], say)
+    wanted = [replace(alike, seed=seed) for seed in plan.seeds]
+    plan.networks += [path_of(plan.cache, plan.dataset, "student", plan.layout("student"), one) for one in wanted]
+    found = trained_all(plan, "student", wanted, say)
     prepared.seconds["student_control"] = sum(c.seconds for c in found)
     return found
 

@@ -78,14 +78,21 @@ def bring(place: Place, folder: Path, resume: bool) -> None:
         _keep(folder / name, place.read(name))
 
 
-def bring_networks(place: Place, cache: Path, names: Iterable[str]) -> None:
+def bring_networks(place: Place, cache: Path, names: Iterable[str], also: str = "") -> None:
     """Fill a cache with trained networks, or beginnings of them, that it lacks and that lie behind a URI.
+
+    Args:
+        place: behind the URI.
+        cache: folder of this machine.
+        names: of their files.
+        also: how the names begin of more that are wanted if they are there; empty for no more.
 
     Raises:
         UserError: one cannot be read, or the cache cannot be written.
     """
     there = place.files()
-    for name in names:
+    found = [PurePosixPath(name).with_suffix(".pt") for name in there if also and name.startswith(f"{NETWORKS}/{also}")]
+    for name in dict.fromkeys([*names, *(path.name for path in found)]):
         path = cache / name
         for file in (path, path.with_suffix(".partial")):
             remote = f"{NETWORKS}/{file.name}"

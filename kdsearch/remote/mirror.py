@@ -10,7 +10,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
@@ -43,7 +43,7 @@ class Mirror:
     Args:
         place: behind the URI.
         folder: of this machine.
-        networks: files of the cache that the search reads, which travel too; those that are not there yet may come.
+        networks: files of the cache that travel too, there already or not yet; more may be added as the search goes on.
         writer: this process as the one that writes.
         every_s: least time between two copies.
 
@@ -52,7 +52,7 @@ class Mirror:
     """
 
     def __init__(
-        self, place: Place, folder: Path, networks: tuple[Path, ...], writer: Writer, every_s: float = EVERY_S
+        self, place: Place, folder: Path, networks: Sequence[Path], writer: Writer, every_s: float = EVERY_S
     ) -> None:
         self._place, self._folder, self._writer, self._every_s = place, folder, writer, every_s
         self._networks = networks
@@ -165,7 +165,7 @@ class Mirror:
     def _files(self) -> Iterator[tuple[str, Path, _Signature]]:
         for name, found in walk(self._folder):
             yield name, self._folder / name, (found.st_size, found.st_mtime_ns)
-        for network in self._networks:
+        for network in tuple(self._networks):
             for path in (network, network.with_suffix(".partial")):
                 with contextlib.suppress(FileNotFoundError):
                     found = path.stat()

@@ -61,7 +61,12 @@ class Checkpoint:
         if dataset.fingerprint != self.data:
             raise UserError(
                 f"the checkpoint was trained on {self.dataset!r} (data {self.data}), not on {dataset.name!r} "
-                f"(data {dataset.fingerprint}); give the checkpoint and the dataset that belong together"
+                f"(data {dataset.fingerprint}); "
+                + (
+                    "its readings, its declaration or the version of kdsearch are not those of then"
+                    if self.dataset == dataset.name
+                    else "give the checkpoint and the dataset that belong together"
+                )
             )
         try:
             model = new_network(dataset, self.layout or self.channels, seed=0)

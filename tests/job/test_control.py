@@ -45,6 +45,8 @@ def test_it_has_the_winners_batch_size_rate_and_seeds(tmp_path: Path, recipe: st
         )
         save_checkpoint(path_of(plan.cache, plan.dataset, "student", layout, fit), kept)
     found, lines = control(plan, 20, 0.006)
+    assert all(path.exists() for path in plan.networks)  # they travel with an output behind a URI
+    assert len(plan.networks) == len(found)
     assert [c.validation["score"] for c in found] == list(plan.seeds)
     assert len(plan.seeds) == 2
     assert "batch size 20, rate 0.006" in lines[0]

@@ -140,6 +140,11 @@ def test_which_of_two_copies_counts(tmp_path: Path, there: Place) -> None:
     assert not (here / ".trials").exists()
     bring_networks(there, tmp_path / "cache", ["teacher.pt", "student.pt"])
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["teacher.pt"]
+    for name in ("d-student-1.pt", "d-student-2.partial", "e-student-3.pt"):
+        there.write(f"networks/{name}", b"s")
+    bring_networks(there, tmp_path / "cache", ["teacher.pt"], "d-student-")
+    kept = sorted(p.name for p in (tmp_path / "cache").iterdir())
+    assert kept == ["d-student-1.pt", "d-student-2.partial", "teacher.pt"]
 
 
 def test_what_was_confirmed_on_two_machines_counts_on_both(tmp_path: Path, there: Place) -> None:
