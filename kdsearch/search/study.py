@@ -46,6 +46,15 @@ _SETUP = "setup"
 _SCORE = "score@"
 
 
+# What has changed where the fingerprint of something has.
+_DIGESTS = {
+    "data": "readings, graph or declaration differ",
+    "teacher": "the teacher's training differs",
+    "start": "the training of the network to prune differs",
+    "space": "ranges or fixed values differ",
+}
+
+
 def open_study(output: Path, setup: Mapping[str, Any], resume: bool, objectives: int = 1) -> optuna.Study:
     """Open the study of an output folder, which the caller holds the lock of.
 
@@ -82,8 +91,9 @@ def open_study(output: Path, setup: Mapping[str, Any], resume: bool, objectives:
     elif before != setup:
         names = [n for n in {**before, **setup} if before.get(n) != setup.get(n)]
         name = names[0]
+        digest = f" ({_DIGESTS[name]}, or the version of kdsearch)" if name in _DIGESTS else ""
         raise UserError(
-            f"{output} was searched with {name} = {before.get(name)!r}, not {setup.get(name)!r}: "
+            f"{output} was searched with {name} = {before.get(name)!r}, not {setup.get(name)!r}{digest}: "
             "resume with the same settings, or give another --output"
         )
     return study
