@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from kdsearch.results.files import write_text
 
         write_text(args.file, text)
+        print(f"written to {args.file}")
     for note in notes:
         print(f"kdsearch: note: {note}", file=sys.stderr)
     return 0

@@ -122,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from kdsearch.results.files import write_text
 
         write_text(arguments.file, text)
+        print(f"written to {arguments.file}")
     return 0
 
 

@@ -210,7 +210,7 @@ def test_export_writes_a_file_and_shows_the_paper(tmp_path):
     best.write_best(tmp_path / "best.json", document())
     target = tmp_path / "tables" / "table2.tex"
     process = call("export", "--output", str(tmp_path), "--format", "tex", "--paper", "--file", str(target))
-    assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
+    assert (process.returncode, process.stdout, process.stderr) == (0, f"written to {target}\n", "")
     lines = [line for line in target.read_text().splitlines() if "ORD" in line]
     assert [line.split("&")[3].strip() for line in lines] == ["0.100", "0.593"]
     best.write_best(tmp_path / "best.json", document(dataset="demo"))

@@ -72,6 +72,7 @@ def run_predict(settings: PredictSettings) -> int:
         from kdsearch.results.files import write_text
 
         write_text(settings.file, text)
+        print(f"written to {settings.file}")
     return 0
 
 
