@@ -96,7 +96,7 @@ def test_a_search_that_has_not_finished_says_how_to_go_on(tmp_path):
 def test_a_folder_without_a_search_says_so(tmp_path):
     with pytest.raises(UserError, match="holds no search"):
         best.find(tmp_path)
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="no such file or folder"):
         best.find(tmp_path / "absent")
 
 
