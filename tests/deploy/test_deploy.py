@@ -295,7 +295,7 @@ def test_a_forecast_from_an_npz_as_json(searched: Path, tmp_path: Path, capsys: 
     given = ["--readings", tmp_path / "r.npz", "--key", "speed", "--channel", 0, "--format", "json"]
     assert call(predict, "--model", searched, *given, "--file", tmp_path / "f.json") == 0
     found = capsys.readouterr()
-    assert found.out == ""
+    assert found.out == f"written to {tmp_path / 'f.json'}\n"
     assert "1 sensor has no reading" in found.err
     document = json.loads((tmp_path / "f.json").read_text())
     assert (document["unit"], document["minutes"][-1], document["sensors"]) == ("km/h", 90, [*"012345"])
