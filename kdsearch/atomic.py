@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_write", "is_unfinished"]
+__all__ = ["atomic_write", "is_unfinished", "parent_of"]
 
 
 @contextmanager
@@ -47,3 +47,18 @@ def atomic_write(path: Path, sync: bool = True, ending: str = ".tmp") -> Iterato
 def is_unfinished(name: str) -> bool:
     """Whether a file's name is one that :func:`atomic_write` gives until the file is whole."""
     return name.startswith(".")
+
+
+def parent_of(path: Path) -> tuple[Path, bool]:
+    """The part of a path that exists already, and whether something may be made in it, as far as can be told."""
+    while not path.exists():
+        path = path.parent
+    return path, path.is_dir() and os.access(path, os.W_OK | os.X_OK) and not _read_only(path)
+
+
+def _read_only(folder: Path) -> bool:
+    """A read-only file system, which the superuser's permissions do not show."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except (AttributeError, OSError):
+        return False

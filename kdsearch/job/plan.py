@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kdsearch.atomic import parent_of
 from kdsearch.command import Confirm
 from kdsearch.command import confirm as parse_confirm
 from kdsearch.contents import JOURNAL
@@ -263,18 +263,8 @@ def _check_output(output: Path, resume: bool) -> None:
     """Whether a search may be written here, as far as can be told without writing."""
     if (output / JOURNAL).exists() and not resume:
         raise UserError(f"{output} already holds a search: carry on with --resume, or give another --output")
-    existing = output
-    while not existing.exists():
-        existing = existing.parent
+    existing, writable = parent_of(output)
     if not existing.is_dir():
         raise UserError(f"--output {output}: {existing} is a file, not a folder")
-    if not os.access(existing, os.W_OK | os.X_OK) or _read_only(existing):
+    if not writable:
         raise UserError(f"--output {output} cannot be written: {existing} is read-only; give another --output")
-
-
-def _read_only(folder: Path) -> bool:
-    """A read-only file system, which the superuser's permissions do not show."""
-    try:
-        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
-    except (AttributeError, OSError):
-        return False

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from kdsearch.atomic import parent_of
 from kdsearch.errors import UserError
 from kdsearch.results.files import read_json, write_json
 from kdsearch.results.result import SCHEMA, Result
@@ -65,10 +66,8 @@ def check(dataset: str, store: Path | None = None) -> None:
     path = path_of(dataset, store)
     read(dataset, store)
     read_fronts(dataset, store)
-    existing = path.parent
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    existing, writable = parent_of(path.parent)
+    if not writable:
         raise UserError(
             f"{path}: the store of best configurations cannot be written: {existing} is "
             f"{'read-only' if existing.is_dir() else 'no folder'}; name another with --store or KDSEARCH_STORE"
