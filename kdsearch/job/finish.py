@@ -67,7 +67,7 @@ def keep(what: str, plan: Plan, store_dir: Any, say: Say, update: Callable[[], b
             path = store.path_of(plan.dataset.name, store_dir)
             say(f"store: {what} of {plan.dataset.name}, kept in {path}")
     except UserError as error:
-        say(f"warning: {error}; {BEST} has all of it")
+        say(f"warning: {error}; the output folder has all of it")
 
 
 def confirm_best(prepared: Prepared, candidates: list[Ranked], say: Say) -> list[Confirmed]:
