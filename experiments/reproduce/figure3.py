@@ -108,9 +108,9 @@ def draw(study: Study) -> Figure:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    rows = [ROWS[key] for key in KEYS if study.trained(ROWS[key])]
+    rows = [ROWS[key] for key in KEYS if study.trained(ROWS[key]) and study.has_teacher(ROWS[key])]
     if not rows:
-        raise UserError("--figures 3: none of its rows was trained; leave some out of --skip")
+        raise UserError("--figures 3: no student and teacher of it are trained")
     with rc_context({**STYLE, "font.size": 9.5, "axes.titlesize": 9.5}):
         down = math.ceil(len(rows) / 5)
         across = math.ceil(len(rows) / down)

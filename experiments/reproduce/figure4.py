@@ -66,18 +66,20 @@ def draw(study: Study, keys: Sequence[str]) -> Figure:
     dataset = study.dataset
     rows = [ROWS[key] for key in keys if study.trained(ROWS[key])]
     if not rows:
-        raise UserError("--figures: none of the rows of the forecasts was trained; leave some out of --skip")
+        raise UserError("--figures 4, shipping: none of the networks whose forecasts they show is trained")
     speeds = dataset.days("test")
     day, sensor = slowest(speeds)
-    longest = max(dataset.horizons)
-    # Steps that every horizon has a forecast of.
-    last = dataset.windows_per_day + dataset.n_his
-    begin = slowest_stretch(speeds[day, :last, sensor], dataset.n_his + longest - 1)
+    shortest, longest = min(dataset.horizons), max(dataset.horizons)
+    # Steps that every horizon has a forecast of; where a day is too short for one, those that any has.
+    first, last = dataset.n_his + longest - 1, dataset.n_his + dataset.windows_per_day + shortest - 1
+    if first >= last:
+        first, last = dataset.n_his + shortest - 1, dataset.n_his + dataset.windows_per_day + longest - 1
+    begin = slowest_stretch(speeds[day, :last, sensor], first)
     steps = np.arange(begin, min(begin + POINTS, last))
     lines = {row.key: [forecast_days(network, dataset, "test") for network in study.networks(row)] for row in rows}
     with rc_context({**STYLE, "font.size": 10}):
         figure = Figure(figsize=(11.4, 4.2), layout="constrained", facecolor="white")
-        shown = sorted({min(dataset.horizons), longest})
+        shown = sorted({shortest, longest})
         grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         hours = steps * dataset.minutes_per_step / 60
         for axes, step in zip(grid, shown, strict=True):

@@ -56,7 +56,11 @@ def keep(path: Path, record: Record, weights: Mapping[str, Tensor]) -> None:
 
 
 def read(path: Path) -> Record | None:
-    """A kept result; one that is damaged is removed and counts as absent."""
+    """A kept result; one that is damaged is removed and counts as absent.
+
+    Raises:
+        UserError: it is there and cannot be read.
+    """
     payload = _payload(path)
     return None if payload is None else Record(**payload["record"])
 
@@ -76,6 +80,10 @@ def weights_of(path: Path) -> dict[str, Tensor]:
 def _payload(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
+    try:
+        path.open("rb").close()
+    except OSError as error:  # no damage: it stays
+        raise UserError(f"{path} cannot be read ({error.strerror})") from None
     try:
         payload = load_tensors(path)
         if payload["format"] != _FORMAT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from kdsearch.errors import UserError
 from kdsearch.results.files import read_json, write_json, write_text
 from kdsearch.results.formats import render
 
-__all__ = ["begin", "write"]
+__all__ = ["begin", "draw", "needed", "write"]
 
 _RECORD = "run.json"
 _FORMS = ("csv", "md", "tex")
@@ -45,7 +45,7 @@ def begin(output: Path, settings: Settings, dataset: Dataset) -> None:
 
 
 def write(study: Study, output: Path) -> list[Path]:
-    """Build every table and figure that was asked for; returns the files, in order.
+    """Build every table that was asked for, and the list of trainings; returns the files, in order.
 
     Raises:
         UserError: a file cannot be written.
@@ -64,12 +64,29 @@ def write(study: Study, output: Path) -> list[Path]:
             write_text(path, item.tests(study))
             files.append(path)
         files.append(_save(draw_table(table, item.panels(study, table)), output / f"{name}.png", study))
-    for number in study.settings.figures:
-        name = f"figure{number}" if isinstance(number, int) else f"{number}-forecasts"
-        files.append(_save(FIGURES[number].draw(study), output / f"{name}.png", study))
     path = output / "trainings.csv"
     write_text(path, _trainings(study))
     return [*files, path]
+
+
+def draw(study: Study, output: Path, say: Callable[[str], None]) -> list[Path]:
+    """Draw every figure that was asked for; one that cannot be drawn yet is told of if nothing is to be trained.
+
+    Raises:
+        UserError: none of the networks of a figure is trained, or a file cannot be written.
+    """
+    files = []
+    for number in study.settings.figures:
+        name = f"figure{number}" if isinstance(number, int) else f"{number}-forecasts"
+        try:
+            figure = FIGURES[number].draw(study)
+        except UserError as error:
+            if not study.settings.show:
+                raise
+            say(f"not drawn: {error}")
+            continue
+        files.append(_save(figure, output / f"{name}.png", study))
+    return files
 
 
 def _trainings(study: Study) -> str:
@@ -100,12 +117,21 @@ def _save(figure: Any, path: Path, study: Study) -> Path:
     return path
 
 
-def needed(tables: Iterable[int | str], figures: Iterable[int | str]) -> Mapping[str, bool]:
-    """Keys of the rows that are shown, and whether each must be trained."""
+def needed(tables: Iterable[int | str], figures: Iterable[int | str], skip: Collection[str] = ()) -> Mapping[str, bool]:
+    """Keys of the rows that are shown, and whether each must be trained.
+
+    Raises:
+        UserError: nothing is left of a table or figure.
+    """
     found: dict[str, bool] = {}
+    for option, numbers, items in (("tables", tables, TABLES), ("figures", figures, FIGURES)):
+        for number in numbers:
+            rows = [row.key for row in items[number].rows]
+            if rows and set(rows) <= set(skip):
+                raise UserError(f"--{option} {number}: --skip leaves none of its rows; leave the {option[:-1]} out too")
     for number in tables:
         for row in TABLES[number].rows:
             found[row.key] = found.get(row.key, False) or TABLES[number].trained
     for number in figures:
         found |= {row.key: True for row in FIGURES[number].rows}
-    return found
+    return {key: trained for key, trained in found.items() if key not in skip}

@@ -10,13 +10,18 @@ from typing import Any
 from experiments.reproduce.rows import ROWS, Row
 from experiments.reproduce.settings import Settings
 from kdsearch import fingerprint
+from kdsearch.data import Dataset, load
+from kdsearch.distillation import losses
 from kdsearch.distillation.losses import hyperparameters
 from kdsearch.distillation.objective import TRAINING_PARAMS
+from kdsearch.errors import UserError
 from kdsearch.job.plan import Plan, check
 from kdsearch.job.settings import JobSettings
 from kdsearch.models.stgcn import CHANNELS
 from kdsearch.pruning.objective import PARAMS
 from kdsearch.results import paper, store
+from kdsearch.results.result import Result
+from kdsearch.search import space as spaces
 from kdsearch.training.recipe import PAPER
 from kdsearch.training.reference import fingerprint as network_fingerprint
 from kdsearch.training.settings import FitSettings
@@ -78,8 +83,10 @@ def plan_rows(rows: Iterable[Row], settings: Settings) -> dict[str, RowPlan]:
     Raises:
         UserError: whatever its user can mend.
     """
+    rows = list(rows)
+    dataset = load(settings.dataset, settings.data_dir)
+    _check_pairs(rows, dataset)
     found: dict[str, RowPlan] = {}
-    dataset = None
     for row in rows:
         job = JobSettings(
             dataset=settings.dataset,
@@ -97,17 +104,31 @@ def plan_rows(rows: Iterable[Row], settings: Settings) -> dict[str, RowPlan]:
             cpus_per_trial=settings.cpus_per_trial,
             concurrency=settings.concurrency,
             address=settings.address,
+            bank_memory=settings.bank_memory,
             teacher_epochs=settings.teacher_epochs,
             teacher_run_length=settings.teacher_run_length,
             cache_dir=settings.cache_dir,
         )
         plan = check(job, search=False, dataset=dataset)
-        dataset = plan.dataset
-        found[row.key] = RowPlan(row, plan, _params(row, plan, settings), _fit(row, plan, settings))
+        params = _params(row, plan, settings)
+        found[row.key] = RowPlan(row, plan, params, _fit(row, plan, params, settings))
     return found
 
 
-def _fit(row: Row, plan: Plan, settings: Settings) -> FitSettings:
+def _check_pairs(rows: Iterable[Row], dataset: Dataset) -> None:
+    """Refuse rows that compare pairs of sensors on a dataset of one."""
+    pairs = [row.key for row in rows if losses.get(row.loss).NEEDS.spatial_correlation]
+    if pairs and dataset.n_nodes < 2:
+        raise UserError(
+            f"dataset {dataset.name!r} has a single sensor, and some rows compare pairs of them: leave these out by "
+            f"--skip {','.join(pairs)}"
+        )
+
+
+def _fit(row: Row, plan: Plan, params: Params, settings: Settings) -> FitSettings:
+    if row.kind == "student" and row.loss == "none":
+        values = params.values
+        return replace(plan.student, batch_size=int(values["batch_size"]), learning_rate=values["learning_rate"])
     if row.kind in ("teacher", "base"):
         return plan.teacher
     if row.kind == "astgcn":
@@ -127,31 +148,37 @@ def teachers_of(row: Row, plan: Plan, settings: Settings) -> list[FitSettings]:
 def _params(row: Row, plan: Plan, settings: Settings) -> Params:
     """The best that the store of searches has, else the paper's, else a known point of the space, else defaults."""
     rival = _rival(row)
-    if rival is not None:
-        job = JobSettings(
-            dataset=settings.dataset,
-            loss=rival.loss,
-            prune=rival.prune,
-            recipe=rival.recipe,
-            data_dir=settings.data_dir,
-        )
-        told = _params(rival, check(job, search=False, dataset=plan.dataset), settings)
-        kept = {name: value for name, value in told.values.items() if name in (*TRAINING_PARAMS, *PARAMS)}
-        return Params(kept, told.source)
-    if row.kind not in ("student", "pruned") or (row.loss == "none" and row.prune is None):
-        fit = _fit(row, plan, settings)
+    if rival is None:
+        return _told(row, plan, settings)
+    told = _told(rival, plan, settings)
+    kept = {name: value for name, value in told.values.items() if name in (*TRAINING_PARAMS, *PARAMS)}
+    return Params(kept, told.source)
+
+
+def _told(row: Row, plan: Plan, settings: Settings) -> Params:
+    """What a row without a rival has."""
+    if row.kind not in ("student", "pruned"):
+        fit = plan.teacher if row.kind in ("teacher", "base") else plan.student
         return Params({"batch_size": fit.batch_size, "learning_rate": fit.learning_rate}, "protocol")
-    dataset = plan.dataset
-    stored = [
-        r
-        for r in store.read(dataset.name, settings.store)
-        if (r.loss, r.prune) == (row.loss, row.prune)
-        and r.fingerprint.get("data") == dataset.fingerprint
-        and r.recipe == row.recipe
-    ]
+    stored = [r for r in store.read(plan.dataset.name, settings.store) if _is_of(r, row, plan.dataset)]
     if stored:
-        return Params(dict(min(stored, key=lambda r: r.score).params), "store of searches")
+        best = min(stored, key=lambda r: r.score)
+        epochs = best.search.get("epochs", plan.student.epochs)
+        length = "" if epochs == plan.student.epochs else f" ({epochs} epochs)"
+        return Params(dict(best.params), f"store of searches{length}")
+    if row.loss == "none" and row.prune is None:
+        return Params({"batch_size": plan.student.batch_size, "learning_rate": plan.student.learning_rate}, "protocol")
     return _unsearched(row, plan)
+
+
+def _is_of(result: Result, row: Row, dataset: Dataset) -> bool:
+    """Whether a search was for what the row is; a pruning by another criterion or of another network was not."""
+    pruned = {} if row.prune is None else {"criterion": row.criterion, "start": row.start}
+    return (
+        (result.loss, result.prune, result.recipe) == (row.loss, row.prune, row.recipe)
+        and result.fingerprint.get("data") == dataset.fingerprint
+        and all(result.search.get(name, value) == value for name, value in pruned.items())
+    )
 
 
 def _rival(row: Row) -> Row | None:
@@ -169,14 +196,15 @@ def _rival(row: Row) -> Row | None:
 
 def _unsearched(row: Row, plan: Plan) -> Params:
     dataset, wanted = plan.dataset, (*TRAINING_PARAMS, *(h.name for h in hyperparameters(row.loss)))
-    known = plan.space.full(plan.space.known[0]) if plan.space.known else {}
+    space = spaces.load(spaces.find(dataset.space), row.loss, row.prune, recipe=row.recipe)
+    known = space.full(space.known[0]) if space.known else {}
     # Under another recipe the space has known points of its own; a pruned network is trained as the paper's is.
     ours = row.recipe != PAPER and row.prune is None
     published = None if ours else paper.hyperparameters(dataset.name, row.loss, row.prune)
     if published is not None:
         return Params({**known, **published}, f"paper, Table {2 if row.prune is None else 3}")
     if known:
-        return Params(known, f"known point of {Path(plan.space.source).name}")
+        return Params(known, f"known point of {Path(space.source).name}")
     defaults = {h.name: h.default for h in hyperparameters(row.loss)}
     fit = plan.student
     values = {"batch_size": fit.batch_size, "learning_rate": fit.learning_rate, **defaults}

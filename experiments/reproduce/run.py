@@ -6,15 +6,15 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from experiments.reproduce import kept
 from experiments.reproduce.contents import FIGURES
-from experiments.reproduce.output import begin, needed, write
+from experiments.reproduce.output import begin, draw, needed, write
 from experiments.reproduce.plans import plan_rows, tasks_of
 from experiments.reproduce.records import NAME, write_records
 from experiments.reproduce.rows import ROWS
 from experiments.reproduce.runner import run
 from experiments.reproduce.settings import Settings
 from experiments.reproduce.study import Study
+from experiments.reproduce.work import holds_network
 from kdsearch.command import Clock, suggestion
 from kdsearch.errors import UserError
 
@@ -32,11 +32,11 @@ def reproduce(settings: Settings) -> int:
     Raises:
         UserError: whatever its user can mend.
     """
-    shown = needed(settings.tables, settings.figures)
     for key in settings.skip:
         if key not in ROWS:
             raise UserError(f"--skip {key}: there is no such row, only {', '.join(ROWS)}{suggestion(key, ROWS)}")
-    keys = [key for key in ROWS if key in shown and key not in settings.skip]
+    shown = needed(settings.tables, settings.figures, settings.skip)
+    keys = [key for key in ROWS if key in shown]
     if not settings.tables and not settings.figures:
         raise UserError("--tables none --figures none: nothing is asked for")
     # A table without rows of its own (1) still wants the dataset.
@@ -56,7 +56,8 @@ def reproduce(settings: Settings) -> int:
         raise UserError("--show: none of these trainings is finished; leave --show out to train them")
     write_records(output / NAME, tasks, records)
     study = Study(settings, plans, tasks, records)
-    _check_networks(study, drawn)
+    if settings.show:
+        _check_networks(study, drawn)
     files = write(study, output)
     for path in files:
         if path.suffix == ".md":
@@ -64,6 +65,7 @@ def reproduce(settings: Settings) -> int:
     failed = [key for key, record in records.items() if record.error]
     for key in failed:
         print(f"warning: {key}: {records[key].error}", file=sys.stderr)
+    files += draw(study, output, say)
     print(f"\n{len(files)} files are in {output}")
     return 0
 
@@ -71,7 +73,8 @@ def reproduce(settings: Settings) -> int:
 def _check_networks(study: Study, drawn: Collection[str]) -> None:
     """Refuse figures of networks that only a file of records knows, which ``--show`` does not train."""
     for task in study.tasks.values():
-        if task.row.key in drawn and study.finished(task.row) and kept.read(task.path) is None:
+        drawn_from = task.row.key in drawn and study.finished(task.row)
+        if drawn_from and not holds_network(task, study.dataset, study.cache):
             raise UserError(
                 f"--show: figures are drawn from networks, and that of {task.key} is not in the cache; leave --show "
                 "out to train it, or give --figures none"

@@ -14,7 +14,7 @@ from experiments.reproduce.plans import RowPlan, Task, teachers_of
 from experiments.reproduce.records import read_records
 from experiments.reproduce.rows import Row
 from experiments.reproduce.settings import Settings
-from experiments.reproduce.work import Tools, perform
+from experiments.reproduce.work import Tools, holds_network, perform
 from kdsearch.distillation import losses
 from kdsearch.job import bank as banks
 from kdsearch.job.plan import Plan
@@ -62,6 +62,8 @@ def run(
         record = kept.read(task.path)
         if record is not None:
             done[key] = record
+    if not settings.show:
+        _forget_lost(tasks, done, next(iter(plans.values())).plan, networks)
     cached = len(done)
     done |= _recorded(tasks, done, settings, networks)
     missing = {key: task for key, task in tasks.items() if key not in done}
@@ -77,6 +79,21 @@ def run(
     return {key: done[key] for key in tasks if key in done}  # not in the order in which they ended
 
 
+def _forget_lost(tasks: Mapping[str, Task], done: dict[str, Record], plan: Plan, networks: Collection[str]) -> None:
+    """Take out of ``done`` results whose networks are wanted and were removed from the cache: to be trained again."""
+    wanted = _wanted(tasks, {key for key in tasks if key not in done}, networks)
+    for key in wanted & set(done):
+        if not holds_network(tasks[key], plan.dataset, plan.cache):
+            tasks[key].path.unlink(missing_ok=True)
+            del done[key]
+
+
+def _wanted(tasks: Mapping[str, Task], missing: Collection[str], networks: Collection[str]) -> set[str]:
+    """Keys of trainings whose networks are drawn, or that something drawn or missing waits for."""
+    drawn = {key for key, task in tasks.items() if task.row.key in networks}
+    return drawn | {waited for key in drawn | set(missing) for waited in tasks[key].waits}
+
+
 def _recorded(
     tasks: Mapping[str, Task], done: Mapping[str, Record], settings: Settings, networks: Collection[str]
 ) -> dict[str, Record]:
@@ -87,9 +104,8 @@ def _recorded(
     found = {key: known[task.path.stem] for key, task in tasks.items() if key not in done and task.path.stem in known}
     if settings.show:
         return found
-    wanted = {key for key, task in tasks.items() if task.row.key in networks}
-    missing = {key for key in tasks if key not in done and (key not in found or key in wanted)}
-    wanted |= {waited for key in missing | wanted for waited in tasks[key].waits}
+    drawn = _wanted(tasks, (), networks)
+    wanted = _wanted(tasks, {key for key in tasks if key not in done and (key not in found or key in drawn)}, networks)
     return {key: record for key, record in found.items() if key not in wanted}
 
 
@@ -195,7 +211,15 @@ class _Run:
             teachers = self._teachers(task, plan)
             steps = plan.student.rollout_steps
             bank, live, _ = banks.build(
-                plan.dataset, needs, teachers, plan.sampling, "auto", plan.device, self._cache, lambda line: None, steps
+                plan.dataset,
+                needs,
+                teachers,
+                plan.sampling,
+                self._settings.bank_memory,
+                plan.device,
+                self._cache,
+                lambda line: None,
+                steps,
             )
             self._banks[key] = (None if bank is None else ray.put(bank), live)
         return self._banks[key]

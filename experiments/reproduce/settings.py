@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Settings"]
+__all__ = ["BANK_MEMORY", "Settings"]
+
+BANK_MEMORY = 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Settings:
         records: results of earlier trainings, read where no network is needed.
         show: train nothing; rows that are not finished are left out.
         concurrency, gpus_per_trial, cpus_per_trial, address: as for tune.
+        bank_memory: bytes that a teacher bank may take; fixed, for what is sampled is part of what was trained, and
+            must not change with the memory that is free.
         resume: carry on with what ``output`` was begun with, and refuse anything else.
         dpi: of pictures.
         command: the command line, for the record.
@@ -56,6 +60,7 @@ class Settings:
     gpus_per_trial: float | Literal["auto"] = "auto"
     cpus_per_trial: int = 1
     address: str | None = None
+    bank_memory: int = BANK_MEMORY
     resume: bool = False
     dpi: int = 150
     command: str = ""

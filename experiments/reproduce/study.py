@@ -111,6 +111,12 @@ class Study:
         """Whether there is a network to look at."""
         return self.finished(row) and any(not r.error for r in self.records_of(row))
 
+    def has_teacher(self, row: Row) -> bool:
+        """Whether there is the teacher that goes with a row, which may have no row of its own, to look at."""
+        tasks = self.tasks_of(row.network("teacher"))
+        records = [self.records.get(task.key) for task in tasks]
+        return bool(records) and all(record is not None and not record.error for record in records)
+
 
 def figure_of(values: Sequence[float]) -> Figure:
     """Mean and deviation; no deviation of a single value, NaN of none."""

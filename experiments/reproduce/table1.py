@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.reproduce.rows import ROWS
 from experiments.reproduce.study import Study
-from experiments.reproduce.timing import operations, timed
+from experiments.reproduce.timing import device_name, operations, timed
 from kdsearch.results import paper
 from kdsearch.results.formats import Cell, Column, Table, whole
 from kdsearch.training.network import layout_of, new_network
@@ -28,15 +28,18 @@ def build(study: Study) -> Table:
     for label, (name, recipe) in _NETWORKS.items():
         layout = layout_of(name, recipe)
         model = new_network(study.dataset, layout, seed=0)
-        time = timed(model, settings.timing_batch, settings.timing_runs, plan.device, plan.cache)
-        device = time["device"]
+        # Beside a run that still goes on, a time would be of both.
+        measured = timed(
+            model, settings.timing_batch, settings.timing_runs, plan.device, plan.cache, measure=not settings.show
+        )
+        device = device_name(plan.device) if measured is None else measured["device"]
         row: dict[str, Cell] = {
             "models": label,
             "parameters": model.n_parameters(),
             "channels": "".join(str(list(block)) for block in layout.blocks),
             "flops": operations(model),
-            "mean_s": time["mean"],
-            "median_s": time["median"],
+            "mean_s": measured and measured["mean"],
+            "median_s": measured and measured["median"],
             "source": "ours",
             "look": "reference" if name != "student" else "paper" if recipe == PAPER else "best",
         }

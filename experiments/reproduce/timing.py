@@ -45,8 +45,11 @@ def device_name(device: str) -> str:
     return f"{model}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def timed(model: STGCN, batch: int, runs: int, device: str, cache: Path) -> dict[str, Any]:
-    """``mean``, ``median`` in seconds of a pass over ``batch`` windows, ``runs`` and ``device``."""
+def timed(model: STGCN, batch: int, runs: int, device: str, cache: Path, measure: bool = True) -> dict[str, Any] | None:
+    """``mean``, ``median`` in seconds of a pass over ``batch`` windows, ``runs`` and ``device``.
+
+    None where it was not measured before and is not to be now.
+    """
     name = device_name(device)
     what = {
         "layout": model.layout.plain(),
@@ -59,6 +62,8 @@ def timed(model: STGCN, batch: int, runs: int, device: str, cache: Path) -> dict
     path = cache / "reproduce" / f"time-{fingerprint.digest(what)}.json"
     if path.exists():
         return read_json(path, "a measured time")
+    if not measure:
+        return None
     found = forward_time(model.to(device), batch, runs)
     told = {"mean": found.mean, "median": found.median, "runs": found.runs, "batch": found.batch, "device": name}
     write_json(path, told)

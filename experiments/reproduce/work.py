@@ -35,7 +35,7 @@ from kdsearch.training.metrics import score
 from kdsearch.training.network import layout_of, new_network
 from kdsearch.training.reference import fit_resumably, path_of, train_once
 
-__all__ = ["Tools", "classical", "network_of", "perform"]
+__all__ = ["Tools", "classical", "holds_network", "network_of", "perform"]
 
 Told = Callable[[str], None]
 
@@ -220,6 +220,19 @@ def _new_astgcn(dataset: Dataset, seed: int) -> ASTGCN:
         return ASTGCN(dataset.n_nodes, torch.tensor(dataset.graph_kernel), dataset.n_his, dataset.n_pred)
 
 
+def holds_network(task: Task, dataset: Dataset, cache: Path) -> bool:
+    """Whether :func:`network_of` will find the network of a finished task."""
+    if kept.read(task.path) is None:
+        return False
+    return bool(kept.weights_of(task.path)) or _network_path(task, dataset, cache).exists()
+
+
+def _network_path(task: Task, dataset: Dataset, cache: Path) -> Path:
+    """Where a network lies whose weights other commands look for too."""
+    name = task.row.kind
+    return path_of(cache, dataset, name, layout_of(name, task.row.recipe), task.fit)
+
+
 def network_of(task: Task, dataset: Dataset, cache: Path) -> STGCN:
     """The trained STGCN of a finished task, in evaluation mode, on the CPU.
 
@@ -229,9 +242,7 @@ def network_of(task: Task, dataset: Dataset, cache: Path) -> STGCN:
     row = task.row
     weights = kept.weights_of(task.path)
     if not weights:
-        name = row.kind
-        path = path_of(cache, dataset, name, layout_of(name, row.recipe), task.fit)
-        return load_checkpoint(path).network(dataset)
+        return load_checkpoint(_network_path(task, dataset, cache)).network(dataset)
     record = kept.read(task.path)
     layout = record.layout if record is not None else None
     whole = layout_of("student", row.recipe) if layout is None else Layout.from_plain(layout)

@@ -175,6 +175,7 @@ def document_of(
             "failed": search.failed,
             "epochs": plan.student.epochs,
             "recipe": plan.recipe,
+            **({} if plan.pruning is None else {"criterion": plan.pruning.criterion, "start": plan.start}),
             **({} if plan.search.warm is None else {"warm_start": plan.search.warm.brief()}),
             "cpus_per_trial": plan.search.cpus_per_trial,
             "device": plan.device,

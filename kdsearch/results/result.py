@@ -26,7 +26,7 @@ BASELINES = (
     "traditional",
 )
 # Of "search": what the store keeps.
-_KEPT = ("trials", "epochs", "recipe", "warm_start")
+_KEPT = ("trials", "epochs", "recipe", "criterion", "start", "warm_start")
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from experiments.reproduce import figure4
 from experiments.reproduce.figure3 import cka, project
 from experiments.reproduce.figure4 import slowest_stretch
+from experiments.reproduce.kept import Record, keep
+from experiments.reproduce.plans import plan_rows, tasks_of
+from experiments.reproduce.rows import ROWS
+from experiments.reproduce.settings import Settings
+from experiments.reproduce.study import Study
+from kdsearch.models.stgcn import STUDENT
+from kdsearch.training.network import new_network
 
 P = 12
 
@@ -61,3 +71,33 @@ def test_slowest_stretch():
     assert slowest_stretch(speeds, first=10, points=20) == 40
     speeds[45] = np.nan
     assert 10 <= slowest_stretch(speeds, first=10, points=200) <= 10
+
+
+HOURLY = """\
+steps_per_day = 24
+[speeds]
+file = "speeds.npy"
+[graph]
+file = "distances.csv"
+[split]
+train = 2
+validation = 1
+test = 1
+"""
+
+
+def test_a_day_too_short_for_a_step_that_every_horizon_forecasts(tmp_path: Path) -> None:
+    """Of 24 readings the first twelve are input: a forecast 3 steps ahead ends before one 9 steps ahead begins."""
+    np.save(tmp_path / "speeds.npy", np.random.default_rng(0).uniform(20, 60, (4 * 24, 3)))
+    np.savetxt(tmp_path / "distances.csv", 800.0 * abs(np.subtract.outer(range(3), range(3))), delimiter=",")
+    (tmp_path / "hourly.toml").write_text(HOURLY)
+    settings = Settings(str(tmp_path / "hourly.toml"), seeds=1, cache_dir=tmp_path, store=tmp_path)
+    plans = plan_rows([ROWS["stcd"]], settings)
+    tasks = tasks_of(plans, settings)
+    study = Study(settings, plans, tasks, {key: Record(1, {"score": 1.0}) for key in tasks})
+    weights = new_network(study.dataset, STUDENT, seed=1).state_dict()
+    keep(tasks["stcd seed 1"].path, Record(1, {"score": 1.0}), weights)
+    shown = figure4.draw(study, ("stcd",)).axes
+    assert [axes.get_title("left") for axes in shown] == ["180 minutes ahead", "540 minutes ahead"]
+    forecasts = [line.get_ydata() for axes in shown for line in axes.lines if line.get_label() != "measured"]
+    assert [int(np.isfinite(line).sum()) for line in forecasts] == [4, 4]

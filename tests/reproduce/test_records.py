@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
-from experiments.reproduce import shipping
+from experiments.reproduce import figure3, shipping
 from experiments.reproduce.__main__ import main
-from experiments.reproduce.kept import Record
+from experiments.reproduce.kept import Record, keep
 from experiments.reproduce.plans import plan_rows, tasks_of
 from experiments.reproduce.records import read_records, write_records
 from experiments.reproduce.rows import ROWS
@@ -22,6 +23,9 @@ from experiments.reproduce.settings import Settings
 from experiments.reproduce.study import Study
 from kdsearch import command
 from kdsearch.data.simulate import simulate
+from kdsearch.errors import UserError
+from kdsearch.results import store
+from kdsearch.results.result import Figure, Result
 
 TOML = """\
 [speeds]
@@ -72,7 +76,8 @@ def study(declared: Path) -> Study:
 def call(declared: Path, more: str) -> int:
     folder = declared.parent
     where = f"--dataset {declared} --cache-dir {folder / 'cache'} --store {folder / 'store'} --output {folder / 'out'}"
-    return command.run(main, f"{where} --figures none {LENGTHS} {more}".split())
+    figures = "" if "--figures" in more else "--figures none"
+    return command.run(main, f"{where} {figures} {LENGTHS} {more}".split())
 
 
 def test_rows_share_their_trainings(study: Study) -> None:
@@ -102,6 +107,8 @@ def test_between_a_student_and_that_without_kd_the_kd_alone_differs(study: Study
     assert without.values.items() <= told.values.items()
     assert without.source == told.source == "known point of default.toml"
     assert without.values["learning_rate"] > 1e-3
+    (fit,) = {replace(task.fit, seed=0) for task in study.tasks_of(ROWS["best-none"])}
+    assert (fit.batch_size, fit.learning_rate) == (told.values["batch_size"], told.values["learning_rate"])
     assert study.plans["none"].params.source == "protocol"
 
 
@@ -165,6 +172,77 @@ def test_only_networks_that_are_needed_are_trained_again(
         run(study.plans, study.tasks, replace(study.settings, records=file), say, drawn)
 
 
+def test_a_network_that_was_removed_is_trained_again(study: Study) -> None:
+    """Its figures alone do not need it, a student that learns from it does."""
+    for key, task in study.tasks.items():
+        if key != "stcd seed 1":
+            keep(task.path, study.records[key], {"w": torch.zeros(1)} if task.row.learns else {})
+    told: list[str] = []
+
+    class Enough(Exception):
+        """Before anything is trained."""
+
+    def say(line: str) -> None:
+        told.append(line)
+        raise Enough
+
+    with pytest.raises(Enough):
+        run(study.plans, study.tasks, study.settings, say)
+    assert told == [f"{len(study.tasks)} trainings: {len(study.tasks) - 2} in the cache, 2 to do"]
+    assert not study.tasks["teacher"].path.exists()
+    assert study.tasks["best-teacher"].path.exists()
+
+
+def test_hyperparameters_are_of_a_search_for_the_same(study: Study, declared: Path) -> None:
+    dataset = study.dataset
+    rows = [ROWS[key] for key in ("none", "kdis-97", "best-none", "best-stcd")]
+    fields = {"n_parameters": 1, "test": {}, "seeds": (1,), "baselines": {}}
+
+    def stored(loss: str, score: float, rate: float, prune: float | None = None, **search: object) -> Result:
+        params = {"batch_size": 24, "learning_rate": rate, "alpha1": 0.1, "alpha2": 0.2, "alpha3": 0.3}
+        params |= {} if prune is None else {"pruning_minibatch": 5, "stage_percent": 10.0}
+        prints = {"protocol": f"{rate}", "data": dataset.fingerprint}
+        return Result(
+            dataset.name, loss, prune, params, validation={"score": Figure(score)}, fingerprint=prints, search=search,
+            **fields,
+        )  # fmt: skip
+
+    for result in (
+        stored("none", 3.0, 0.002, epochs=2),
+        stored("stcd", 2.9, 0.003, recipe="best", epochs=9),
+        stored("stcd", 2.8, 0.004, 97.0, criterion="kdis", start="teacher", epochs=2),
+        stored("stcd", 2.7, 0.005, 97.0, criterion="taylor", start="teacher", epochs=2),
+    ):
+        assert store.update(result, study.settings.store)
+    plans = plan_rows(rows, study.settings)
+    rates = {key: plan.params.values["learning_rate"] for key, plan in plans.items()}
+    assert rates == {"none": 0.002, "best-none": 0.003, "best-stcd": 0.003, "kdis-97": 0.004}
+    assert {key: plan.fit.learning_rate for key, plan in plans.items() if key.endswith("none")} == {
+        "none": 0.002,
+        "best-none": 0.003,
+    }
+    sources = {key: plan.params.source for key, plan in plans.items()}
+    longer = "store of searches (9 epochs)"
+    assert sources == {**dict.fromkeys(plans, "store of searches"), "best-none": longer, "best-stcd": longer}
+
+
+def test_a_teacher_that_failed_leaves_figure_3_to_the_others(study: Study) -> None:
+    """Students that learn from none are still there, and have nothing to be drawn beside."""
+    failed = replace(study, records={**study.records, "teacher": Record(0, error="diverged")})
+    assert not failed.has_teacher(ROWS["none"])
+    assert failed.has_teacher(ROWS["best-stcd"])
+    alone = replace(failed, tasks={key: t for key, t in study.tasks.items() if t.row.key in ("none", "teacher")})
+    with pytest.raises(UserError, match="no student and teacher of it are trained"):
+        figure3.draw(alone)
+
+
+def test_what_is_sampled_does_not_follow_the_free_memory(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdsearch.job.bank._free_memory", lambda: 10_000)
+    assert tasks_of(plan_rows(shipping.ROWS, study.settings), study.settings) == study.tasks
+    with pytest.raises(UserError, match="--bank-memory"):
+        plan_rows(shipping.ROWS, replace(study.settings, bank_memory=10_000))
+
+
 def test_what_is_not_finished_is_left_out(study: Study, declared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = declared.parent / "records.jsonl"
     done = {key: study.records[key] for key in ("teacher", "copy_last", "none seed 1", "none seed 2", "none seed 3")}
@@ -174,6 +252,12 @@ def test_what_is_not_finished_is_left_out(study: Study, declared: Path, capsys: 
     assert "| Student without KD" in told
     assert "| Student L_STCD" not in told
     assert "Left out (--skip, or not trained yet): Student L_ORD" in told
+    # No network of Figure 3 can be drawn, and a time would be that of two commands at once.
+    code = call(declared, f"--tables 1 --figures 4 --records {file} --show --skip teacher")
+    told = capsys.readouterr().out
+    assert code == 0
+    assert "not drawn: --figures 4, shipping: none of the networks" in told
+    assert not list((declared.parent / "cache").rglob("time-*.json"))
 
 
 def test_records_are_added_to(study: Study, tmp_path: Path) -> None:
@@ -193,6 +277,8 @@ def test_records_are_added_to(study: Study, tmp_path: Path) -> None:
         ('{"training": 1}', "--show", "not a records.jsonl as experiments.reproduce writes it"),
         ("[1]", "--show", "not a records.jsonl as experiments.reproduce writes it"),
         ("", "--show --records nowhere.jsonl", "--records nowhere.jsonl: cannot be read (No such file or directory)"),
+        ("", "--tables 2 --skip rd_l2,rd_kl,skd,ord,tcd,scd,stcd,fitnet,at,nst,best-stcd", "--skip leaves none of its"),
+        ("", "--bank-memory auto", "must not depend on what is free now"),
     ],
 )
 def test_refused(content: str, more: str, says: str, declared: Path, capsys: pytest.CaptureFixture[str]) -> None:

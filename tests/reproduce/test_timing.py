@@ -24,7 +24,9 @@ def test_operations_by_hand():
 
 def test_a_time_is_measured_once(tmp_path):
     model = STGCN(5, ((1, 2, 4),), torch.eye(5).expand(3, 5, 5).contiguous())
+    assert timed(model, 3, 4, "cpu", tmp_path, measure=False) is None
     first = timed(model, 3, 4, "cpu", tmp_path)
+    assert timed(model, 3, 4, "cpu", tmp_path, measure=False) == first
     assert timed(model, 3, 4, "cpu", tmp_path) == first
     assert first["runs"] == 4
     assert first["batch"] == 3

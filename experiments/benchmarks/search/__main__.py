@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import tempfile
+import time
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
@@ -112,14 +113,19 @@ def _run_missing(args: Namespace, output: Path, names: list[str], seeds: list[in
                     budget_s=args.budget,
                     started=0.0,
                 )
+                began = time.monotonic()
                 code = run(METHODS[name], task, folder, pythons.get(name, sys.executable))
+                seconds = time.monotonic() - began
                 printed = (folder / "printed.txt").read_text(errors="replace")
                 (output / f"{name}-{seed}.txt").write_text(printed[-20_000:])
             found = curves.read_run(name, seed, read_log(log), args.budget)
             _say(
                 f"{name}, seed {seed}: best {found.best:.4f}, {found.trials} trials, {found.epochs} epochs, exit {code}"
             )
-            if found.epochs:
+            # One that broke down before its time is no run of the method; the next call repeats it.
+            if code and seconds < args.budget:
+                _say(f"{name}, seed {seed}: ended after {seconds:.0f} s, see {output / f'{name}-{seed}.txt'}")
+            elif found.epochs:
                 done.write_text(json.dumps({"method": name, "seed": seed, "exit": code}) + "\n")
     return [name for name in names if name not in there]
 
