@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -27,9 +28,15 @@ def atomic_write(path: Path, sync: bool = True, ending: str = ".tmp") -> Iterato
     Yields:
         A path in the same folder (a rename is atomic only within one file system) with that ending.
 
+    A link stays one: the file that it names is written.
+
     Raises:
-        OSError: the folder cannot be written, or its disk is full.
+        OSError: the path is that of a folder, the folder cannot be written, or its disk is full.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.is_symlink():
+        path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{ending}")
     try:

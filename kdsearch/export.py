@@ -129,6 +129,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _model(arguments: argparse.Namespace) -> int:
     if len(arguments.output) != 1:
         raise UserError("--model wants the folder of one search: --output DIR")
+    if arguments.file is not None and arguments.file.suffix.lower() != f".{arguments.model}":
+        raise UserError(
+            f"--file {arguments.file}: a model is opened by its ending: let the name end in .{arguments.model}"
+        )
     if arguments.paper or arguments.table != "auto" or arguments.format != "md" or arguments.store:
         raise UserError("--model writes a model and no table: leave out --format, --table, --paper and --store")
     if isinstance(arguments.output[0], Uri) and arguments.file is None:
@@ -163,10 +167,12 @@ def _stored(dataset: str, store: Path | None, front: bool) -> list[Result]:
     results = read_fronts(dataset, store) if front else read(dataset, store)
     if not results:
         known = datasets(store)
-        held = f"it holds {', '.join(known)}{suggestion(dataset, known)}" if known else "it is empty"
+        likely = "" if dataset in known else suggestion(dataset, known)
+        held = f"it holds {', '.join(known)}{likely}" if known else "it is empty"
+        what, adds = ("front", "search with --objective pareto") if front else ("result", "search")
         raise UserError(
-            f"--dataset: the store {path_of(dataset, store).parent} has no result for {dataset!r} ({held}); "
-            f"a finished search adds one"
+            f"--dataset: the store {path_of(dataset, store).parent} has no {what} for {dataset!r} ({held}); "
+            f"a finished {adds} adds one"
         )
     return results
 

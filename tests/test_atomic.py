@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from kdsearch.atomic import atomic_write, is_unfinished
+from kdsearch.errors import UserError
+from kdsearch.results.files import write_text
 
 
 def test_written_in_folders_that_lack_with_the_usual_rights(tmp_path: Path) -> None:
@@ -58,3 +60,27 @@ def test_readers_never_see_a_part(tmp_path: Path, sync: bool) -> None:
     done.set()
     reader.join()
     assert seen == {(100_000, 1)}
+
+
+def test_a_link_stays_one_and_a_folder_is_refused(tmp_path: Path) -> None:
+    link, real = tmp_path / "link.json", tmp_path / "there" / "real.json"
+    real.parent.mkdir()
+    link.symlink_to(real)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+    for folder in (real.parent, Path()):
+        with pytest.raises(UserError, match="cannot be written \\(Is a directory\\)"):
+            write_text(folder, "new")
+    assert [p.name for p in real.parent.iterdir()] == ["real.json"]
+
+
+def test_what_is_no_file_is_written_to(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    write_text(pipe, "through\n")
+    reader.join(10)
+    assert read == ["through\n"]
+    assert pipe.is_fifo()

@@ -120,11 +120,12 @@ class Dataset:
                 f"dataset {self.name!r}: sensor {dead[0]} (counted from 0){more} has no valid reading in the "
                 f"{self.split.train} training days: remove it from the speeds and the graph"
             )
-        if np.isnan(self.days("validation")[:, self.n_his :]).all():
-            raise UserError(
-                f"dataset {self.name!r}: its validation days have no valid reading to compare a forecast with: "
-                "give days that were measured, or another split"
-            )
+        for part in ("validation", "test"):
+            if np.isnan(self.days(part)[:, self.n_his :]).all():
+                raise UserError(
+                    f"dataset {self.name!r}: its {part} days have no valid reading to compare a forecast with: "
+                    "give days that were measured, or another split"
+                )
 
     @property
     def window(self) -> int:

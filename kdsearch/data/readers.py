@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import zipfile
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ def read_speeds(
         UserError: the file cannot be read as such, or holds infinite or negative numbers.
     """
     if format == "csv":
-        speeds, first_line = read_table(path, skip_columns=skip_columns)
+        speeds, first_line = read_table(path, skip_columns=skip_columns, readings=True)
     else:
         speeds, first_line = _pick_channel(_read_array(path, format, key), channel, path), None
     wrong = np.isinf(speeds) | (speeds < 0)
@@ -89,11 +90,12 @@ def read_edges(path: Path, n_nodes: int) -> Array:
     return edges
 
 
-def read_table(path: Path, skip_columns: int = 0) -> tuple[Array, int]:
+def read_table(path: Path, skip_columns: int = 0, readings: bool = False) -> tuple[Array, int]:
     """Comma-separated numbers; an empty cell is NaN.
 
     A first row in which no cell is a number, or in which every one is a whole number too large for a speed (sensor
-    ids), is a header.
+    ids), is a header. With ``readings`` so is one that counts the columns, from 0 or 1, as pandas writes it; the first
+    row of a matrix of distances may look like that.
 
     Returns:
         float64 ``[rows, columns]`` and the line of the file, from 1, on which its first row stands.
@@ -102,7 +104,7 @@ def read_table(path: Path, skip_columns: int = 0) -> tuple[Array, int]:
     first = 0
     while first < len(lines) and not lines[first].strip():
         first += 1
-    if first < len(lines) and _is_header(lines[first].split(",")[skip_columns:], path):
+    if first < len(lines) and _is_header(_cells(lines[first])[skip_columns:], path, readings):
         first += 1
     rows = lines[first:]
     if not rows:
@@ -125,8 +127,13 @@ def read_table(path: Path, skip_columns: int = 0) -> tuple[Array, int]:
 def header(path: Path, skip_columns: int = 0) -> list[str] | None:
     """The names over the columns of a csv; None where its first row holds numbers."""
     first = next(line for line in _lines(path) if line.strip())
-    cells = [cell.strip() for cell in first.split(",")[skip_columns:]]
-    return cells if _is_header(cells, path) else None
+    cells = _cells(first)[skip_columns:]
+    return cells if _is_header(cells, path, counted=True) else None
+
+
+def _cells(line: str) -> list[str]:
+    """Those of a header, which may be quoted."""
+    return [cell.strip() for cell in next(csv.reader([line]))]
 
 
 def _slow_table(path: Path, rows: Sequence[str], first_line: int, width: int, skip: int) -> Array:
@@ -142,7 +149,7 @@ def _slow_table(path: Path, rows: Sequence[str], first_line: int, width: int, sk
             if value is None:
                 hint = ""
                 if c == 0:
-                    hint = "; if the first column is a time stamp, say skip_columns = 1"
+                    hint = "; if the first column is a time stamp, leave it out (skip_columns = 1, --skip-columns 1)"
                 raise UserError(
                     f"{path}: line {first_line + r}, column {c + 1} is {_show(cell)}, not a number: "
                     f"mend it, or leave it empty if the reading is missing{hint}"
@@ -171,7 +178,7 @@ def _lines(path: Path) -> list[str]:
     return lines
 
 
-def _is_header(cells: Sequence[str], path: Path) -> bool:
+def _is_header(cells: Sequence[str], path: Path, counted: bool = False) -> bool:
     values = [_number(cell) for cell in cells]
     filled = [v for v, cell in zip(values, cells, strict=True) if cell.strip()]
     if not filled:
@@ -180,6 +187,8 @@ def _is_header(cells: Sequence[str], path: Path) -> bool:
         separator = next((s for s in (";", "\t") if s in cells[0]), None)
         if separator is not None and _number(cells[0].split(separator)[0]) is not None:
             raise UserError(f"{path}: columns are parted by {separator!r}; part them by commas")
+        return True
+    if counted and len(cells) > 1 and list(cells) in ([str(i + k) for i in range(len(cells))] for k in (0, 1)):
         return True
     return len(filled) == len(cells) > 3 and all(
         v is not None and math.isfinite(v) and v > FASTEST_MPH and v == int(v) and "." not in cell
@@ -220,7 +229,7 @@ def _read_array(path: Path, format: str, key: str | None) -> NDArray[Any]:
                 if key not in names:
                     held = ", ".join(names) or "nothing"
                     asked = f"has no array {key!r}" if key else "holds several arrays"
-                    raise UserError(f"{path} {asked}: it holds {held}; name one with key")
+                    raise UserError(f"{path} {asked}: it holds {held}; name one (key, --key)")
                 return _numeric(archive[key], path)
     except UserError:
         raise
@@ -251,7 +260,9 @@ def _pick_channel(array: NDArray[Any], channel: int | None, path: Path) -> Array
         if channel is None and array.shape[2] == 1:
             channel = 0
         if channel is None:
-            raise UserError(f"{path}: {array.shape} is steps x sensors x channels: say which channel is speed")
+            raise UserError(
+                f"{path}: {array.shape} is steps x sensors x channels: say which is speed (channel, --channel)"
+            )
         if not 0 <= channel < array.shape[2]:
             raise UserError(f"{path}: channel {channel} asked for, there are 0 to {array.shape[2] - 1}")
         array = array[:, :, channel]

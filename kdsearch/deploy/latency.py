@@ -16,8 +16,8 @@ from kdsearch.deploy.forecaster import Forecaster
 from kdsearch.deploy.models import open_model
 from kdsearch.deploy.student import Student
 from kdsearch.deploy.write import KINDS, check_packages, write_student
-from kdsearch.models.stgcn import TEACHER
-from kdsearch.training.network import new_network
+from kdsearch.training.network import layout_of, new_network
+from kdsearch.training.recipe import PAPER
 
 __all__ = ["BATCHES", "Row", "latencies", "shown"]
 
@@ -59,7 +59,8 @@ def latencies(
     for kind in KINDS:
         check_packages(kind)
     network, site = student
-    teacher = new_network(site, TEACHER, seed=0).eval()
+    # Networks that look at the time of day have teachers that do.
+    teacher = new_network(site, layout_of("teacher", "best" if network.layout.calendar else PAPER), seed=0).eval()
     with tempfile.TemporaryDirectory(prefix="kdsearch-") as folder:
         forms: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
             "teacher, PyTorch": (teacher.n_parameters(), _native(teacher, site)),

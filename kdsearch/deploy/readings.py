@@ -75,6 +75,8 @@ def read_recent(
     last = np.maximum.accumulate(np.where(np.isnan(readings), -1, step), axis=0)
     filled = np.where(last >= 0, np.take_along_axis(readings, np.maximum(last, 0), axis=0), np.nan)
     names = header(path, skip_columns) if format == "csv" else None
+    if names is not None and len(names) != sensors:
+        names = None
     return Recent(
         window=filled[None, -spec.history :].astype(np.float32),
         names=names or [str(i) for i in range(sensors)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from kdsearch.contents import JOURNAL, WINNER
+from kdsearch.contents import BEST, JOURNAL, WINNER
 from kdsearch.data import load
 from kdsearch.data.catalog import KNOWN
 from kdsearch.data.site import Site
@@ -31,6 +31,8 @@ def checkpoint_in(path: Path) -> Path:
     """
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder; name the --output of a search")
+    if path.name == BEST:  # what other commands take for the search
+        path = path.parent
     if not path.is_dir():
         return path
     found = path / WINNER
@@ -45,7 +47,7 @@ def load_student(path: Path, dataset: str | None = None, data_dir: Path | None =
     """Read a trained network and its site.
 
     Args:
-        path: folder of a finished search, or a checkpoint.
+        path: folder of a finished search, its best.json, or a checkpoint.
         dataset: name or TOML file of its dataset; only needed for a checkpoint that does not tell, one of an earlier
             version.
         data_dir: where that dataset's files lie.

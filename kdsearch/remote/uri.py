@@ -51,6 +51,8 @@ def folder(text: str) -> Path | Uri:
 
 def local(text: str) -> Path:
     """A path of this machine, where no address will do: taken for a path it would be a folder called ``s3:``."""
+    if not text:
+        raise argparse.ArgumentTypeError("wants a path, and was given none")
     if _URI.match(text):
         raise argparse.ArgumentTypeError(f"wants a path of this machine, not the address {without_secrets(text)}")
     return Path(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from itertools import pairwise
@@ -33,6 +34,10 @@ def read_best(path: Path) -> dict[str, Any]:
             "run the search again with --resume to write it anew"
         )
     Result.read(document, str(path))
+    # JSON has no NaN: a figure that could not be measured was written as null.
+    for run in document.get("per_seed", []):
+        for part in ("validation", "test"):
+            run[part] = {name: math.nan if value is None else value for name, value in run.get(part, {}).items()}
     return document
 
 

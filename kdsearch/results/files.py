@@ -48,10 +48,15 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one step: readers see the old file or the new one, also after a crash.
 
+    What is no file, such as ``/dev/stdout`` or a pipe, is written to as it is.
+
     Raises:
         UserError: the folder cannot be written.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_text(text, encoding="utf-8", newline="\n")
+            return
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:

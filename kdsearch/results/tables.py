@@ -187,28 +187,36 @@ def best(results: Iterable[Result]) -> list[Table]:
 
 
 def front(points: Iterable[Result]) -> list[Table]:
-    """The points of a front, smallest network first, one table a dataset: size, time, errors, hyperparameters.
+    """The points of fronts, smallest network first, one table a dataset: size, time, errors, hyperparameters.
 
-    ``on the front`` is false where another point is as good in score and in parameters and better in one.
+    ``on the front`` is false where another point of the same front is as good in score and cost and better in one; the
+    cost is what the search weighed, else the parameters. Fronts of different losses, protocols or data do not compete:
+    where there are several, each point says whose it is.
     """
     tables = []
     for dataset, found in _by_dataset(points):
         ordered = sorted((r for r, _ in found), key=lambda r: (r.n_parameters, r.score))
-        best = pareto_front(ordered, lambda r: (r.score, float(r.n_parameters)))
+        fronts: dict[tuple[str, ...], list[Result]] = {}
+        for r in ordered:
+            fronts.setdefault(_front_of(r), []).append(r)
+        on = [r for own in fronts.values() for r in pareto_front(own, lambda r: (r.score, float(r.n_parameters)))]
+        told = _fronts_apart(list(fronts))
         rows: list[dict[str, Cell]] = [
             {
+                "models": _model(r, told[_front_of(r)]) if len(fronts) > 1 else None,
                 "parameters": r.n_parameters,
                 "pruned": r.prune,
                 "forward_ms": r.cost.get("forward_ms"),
                 "score": r.validation["score"],
                 **{f"mae_{m}": r.test.get(f"mae_{m}") for m in _minutes([dict(r.test)])},
-                "front": any(r is other for other in best),
+                "front": any(r is other for other in on) if r.on_front is None else r.on_front,
                 **r.params,
             }
             for r in ordered
         ]
         shown = {key for row in rows for key, cell in row.items() if cell is not None}
         columns = [
+            *([Column("models", "Models")] if len(fronts) > 1 else []),
             Column("parameters", "Parameters", number=whole),
             Column("pruned", "Pruned %", unit="%"),
             Column("forward_ms", "Forward pass (ms)"),
@@ -220,6 +228,22 @@ def front(points: Iterable[Result]) -> list[Table]:
         title = "Front of validation score and size"
         tables.append(Table("front", title, _heading(dataset), columns, rows))
     return tables
+
+
+def _front_of(point: Result) -> tuple[str, ...]:
+    """What points of one front have in common."""
+    return point.loss, *(str(point.fingerprint.get(name, "")) for name in ("front", "data"))
+
+
+def _fronts_apart(fronts: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """By front, what tells it from others of its loss: the beginnings of their fingerprints."""
+    told = {}
+    for own in fronts:
+        rivals = [other for other in fronts if other[0] == own[0]]
+        names = enumerate(("protocol", "data"), start=1)
+        parts = [f"{name} {own[k][:8]}" for k, name in names if len({other[k] for other in rivals}) > 1]
+        told[own] = f" ({', '.join(parts)})" if parts else ""
+    return told
 
 
 def _by_dataset(results: Iterable[Result]) -> list[tuple[str, list[tuple[Result, str]]]]:

@@ -75,6 +75,20 @@ def test_a_bad_csv_says_where(tmp_path: Path, content: bytes, words: str) -> Non
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("head", ["0,1", "1,2", '"S0","S, 1"', "4008,4009,4010,4011"])
+def test_a_header_is_no_reading(tmp_path: Path, head: str) -> None:
+    """Names, quoted ones too, the ids of sensors, and the numbers that pandas writes over its columns."""
+    row = ",".join("60" for _ in head.replace(", ", "").split(","))
+    path = write(tmp_path, f"{head}\n{row}\n".encode())
+    assert readers.read_speeds(path, "csv").tolist() == [[60.0] * len(row.split(","))]
+    assert readers.header(path) == (["S0", "S, 1"] if "S" in head else head.split(","))
+
+
+def test_the_first_row_of_a_matrix_may_count(tmp_path: Path) -> None:
+    path = write(tmp_path, b"0,1,2\n1,0,1\n2,1,0\n")
+    assert readers.read_matrix(path)[0].tolist() == [0.0, 1.0, 2.0]
+
+
 @pytest.mark.parametrize("format", ["csv", "npz", "npy"])
 def test_absent_files_and_folders(tmp_path: Path, format: str) -> None:
     with pytest.raises(UserError, match="cannot be read"):
@@ -111,10 +125,10 @@ def test_arrays_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "words"),
     [
-        (npz(data=CUBE), {}, "say which channel is speed"),
+        (npz(data=CUBE), {}, "say which is speed \\(channel, --channel\\)"),
         (npz(data=CUBE), {"channel": 3}, "channel 3 asked for, there are 0 to 2"),
         (npz(data=CUBE), {"key": "speed"}, "has no array 'speed': it holds data"),
-        (npz(a=CUBE, b=CUBE), {}, "holds several arrays: it holds a, b; name one with key"),
+        (npz(a=CUBE, b=CUBE), {}, "holds several arrays: it holds a, b; name one \\(key, --key\\)"),
         (npz(data=CUBE[0, 0]), {}, "speeds are steps x sensors"),
         (npz(data=CUBE[..., 0]), {"channel": 2}, "has no channels"),
         (npz(data=np.array([["a"]])), {}, "speeds are numbers"),

@@ -249,6 +249,8 @@ def test_a_missing_package_is_named_with_its_line(
         (["--output", "run", "--latency"], "--latency belongs to --model"),
         (["--model", "pt2", "--output", "nowhere"], "no such file or folder"),
         (["--model", "pt2", "--output", "."], "no trained network"),
+        (["--model", "pt2", "--output", "run", "--file", "student.onnx"], "let the name end in .pt2"),
+        (["--model", "pt2", "--output", "run", "--file", ""], "wants a path"),
     ],
 )
 def test_wrong_calls(
@@ -259,10 +261,17 @@ def test_wrong_calls(
     assert told in capsys.readouterr().err
 
 
-def test_latency_of_every_form(searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("recipe", "output"), [("paper", "searched"), ("best", "timed")])
+def test_latency_of_every_form(
+    recipe: str, output: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    assert call(export, "--output", searched, "--model", "pt2", "--file", tmp_path / "s.pt2", "--latency") == 0
+    folder = request.getfixturevalue(output)
+    (folder / "best.json").write_text("{}")  # named instead of its folder, as for the tables
+    assert (
+        call(export, "--output", folder / "best.json", "--model", "pt2", "--file", tmp_path / "s.pt2", "--latency") == 0
+    )
     rows = capsys.readouterr().out.splitlines()[-4:]
     assert [row.split(" (")[0] for row in rows] == [
         "teacher, PyTorch",
@@ -270,6 +279,8 @@ def test_latency_of_every_form(searched: Path, tmp_path: Path, capsys: pytest.Ca
         "student, onnx",
         "student, pt2",
     ]
+    teacher = new_network(corner(), layout_of("teacher", recipe), seed=0).n_parameters()
+    assert f"teacher, PyTorch ({teacher:,} parameters)" in rows[0]
     assert all(float(cell) > 0 for row in rows for cell in row.split()[-2:])
 
 

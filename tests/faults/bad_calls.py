@@ -256,7 +256,7 @@ READINGS: dict[str, Call] = {
     "npz cut off": array(npz(data=SPEEDS)[:500], "npz"),
     "npz of several": array(npz(a=SPEEDS, b=SPEEDS), "a, b"),
     "npz without the key": array(npz(a=SPEEDS), "'flow'", 'key = "flow"'),
-    "npz of channels": array(npz(data=CUBE), "which channel"),
+    "npz of channels": array(npz(data=CUBE), "which is speed"),
     "npz without the channel": array(npz(data=CUBE), "channel 2", "channel = 2"),
     "npz of one axis": array(npz(data=SPEEDS[0]), "(3,)"),
     "npz of four axes": array(npz(data=CUBE[None]), "(1, 96, 3, 2)"),

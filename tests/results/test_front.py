@@ -9,6 +9,7 @@ import pytest
 from kdsearch import command, export
 from kdsearch.errors import UserError
 from kdsearch.results.front import front_document, points_on_front, read_front
+from kdsearch.results.result import Result
 from kdsearch.results.tables import front
 
 
@@ -35,6 +36,26 @@ def test_the_table_is_ordered_by_size(make_document):
     assert [row["forward_ms"] for row in table.rows] == [2.0, 9.0]
     assert table.rows[1]["pruned"] == 60.25
     assert {"mae_15", "mae_30", "mae_45", "alpha1"} <= {column.key for column in table.columns}
+
+
+def test_a_front_of_times_says_what_its_search_said(make_document):
+    three = points(make_document, (5.0, 1000, 91, 3.0), (5.1, 1500, 90, 2.0), (4.0, 3000, 60, 4.0))
+    (table,) = front(read_front(front_document(three, "latency", {}), "front.json"))
+    assert [row["front"] for row in table.rows] == [True, True, True]
+
+
+def test_fronts_of_other_losses_or_data_do_not_compete(make_document):
+    """As the store gives them: nobody has marked them yet."""
+    prints = {"protocol": "p", "front": "f0"}
+    low, high = points(make_document, (4.0, 900, 91, 1.0), (5.0, 1000, 91, 1.0))
+    own = [Result.read(low | {"loss": "none", "fingerprint": {**prints, "data": "d0"}}, "a")]
+    own += [Result.read(high | {"fingerprint": {**prints, "data": data}}, data) for data in ("d0", "d1")]
+    (table,) = front(own)
+    assert [row["front"] for row in table.rows] == [True, True, True]
+    names = sorted(row["models"].plain for row in table.rows)
+    assert names == ["L_STCD (data d0)", "L_STCD (data d1)", "without KD"]
+    (alone,) = front([own[0]])
+    assert "models" not in {column.key for column in alone.columns}
 
 
 @pytest.mark.parametrize("form", ["md", "tex", "csv", "json"])

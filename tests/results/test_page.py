@@ -16,7 +16,8 @@ import pytest
 
 from kdsearch.errors import UserError
 from kdsearch.models.stgcn import STUDENT
-from kdsearch.results.page import parameters, trials, words
+from kdsearch.results import paper
+from kdsearch.results.page import outcome, parameters, trials, words
 from kdsearch.results.page.document import Written, page_of, write_report
 from kdsearch.results.page.forecasts import forecasts_of
 from kdsearch.results.page.reading import Search, read_search
@@ -218,6 +219,72 @@ def test_a_front(tmp_path, make_document, cost):
     assert "2 points along the front were trained again, from 4,999 to 5,000 parameters" in page.text
     assert "point with the lowest validation error, trial 0" in page.text
     assert "On the front" in page.text
+
+
+def test_the_cheap_end_of_a_front_is_on_its_axis(tmp_path, make_document):
+    """Small networks have the highest errors, and are no outliers that stand at the upper end."""
+    make_search(tmp_path, setup={"objectives": 2, "cost": "parameters", "prune": "pareto"}, costs=True)
+    cheap = make_document(9.0, dataset="demo", prune=99.0, n_parameters=10, cost={"parameters": 10, "forward_ms": 1.0})
+    good = make_document(2.9, dataset="demo", prune=90.0, n_parameters=5000, cost={"parameters": 5000, "forward_ms": 3})
+    write_document(
+        tmp_path, {"schema": 1, "cost": "parameters", "points": [good, cheap], "baselines": {}}, "front.json"
+    )
+    write_document(tmp_path, good | {"confirmed": [{"trial": 0, "score": {"mean": 1, "std": None}}]})
+    drawn = str(outcome.front(read_search(tmp_path)))
+    wide = drawn[: drawn.index("</svg>")]
+    bars = [(float(a), float(b)) for a, b in re.findall(r'bar-line winner"[^>]* y1="([\d.]+)" y2="([\d.]+)"', wide)]
+    assert len(bars) == 2
+    assert all(low > high for low, high in bars)
+
+
+def test_words_about_simple_forecasts_and_the_teacher(tmp_path, make_document):
+    """No simple forecast may be forgotten, and "better than it" is a share of the winner's error."""
+
+    def told(**baselines):
+        document = make_document(dataset="demo", per_seed=per_seed(), baselines=baselines)
+        document["test"] = {f"mae_{m}": {"mean": v, "std": 0.0} for m, v in ((15, 2.9), (30, 3.9), (45, 4.3))}
+        write_document(tmp_path, document)
+        return " ".join(words.sentences(read_search(tmp_path)))
+
+    def row(*maes):
+        return {"test": {f"mae_{m}": v for m, v in zip((15, 30, 45), maes, strict=True)}, "n_parameters": 20000}
+
+    make_search(tmp_path, trials=3)
+    usual, last = row(3.015, 3.986, 4.356), row(2.855, 4.247, 5.403)
+    assert "It beats all simple forecasts at every horizon" in told(usual_day=usual)
+    assert "It beats all simple forecasts at 2 of 3 horizons" in told(usual_day=usual, copy_last=last)
+    assert "At no horizon does it beat all simple ones" in told(ridge_ar=row(2.0, 2.0, 2.0))
+    assert "is 50.0% better than it" in told(teacher=row(1.45, 1.95, 2.15))
+    assert "is 100.0% worse than it" in told(teacher=row(5.8, 7.8, 8.6))
+
+
+def test_only_early_stops_spare_epochs(tmp_path, make_document):
+    make_search(tmp_path, trials=20)
+    search = read_search(tmp_path)
+    stopped = [t for t in search.trials if t.state == "PRUNED"]
+    assert len(stopped) + search.count("COMPLETE") < len(search.trials)  # some failed, and spared nothing
+    write_document(tmp_path, make_document(dataset="demo", per_seed=per_seed()))
+    share = sum(SETUP["epochs"] - t.epochs for t in stopped) / (SETUP["epochs"] * len(search.trials))
+    assert f"Early stopping spared {100 * share:.0f}% of the epochs" in words.sentences(read_search(tmp_path))[0]
+
+
+def test_an_unfinished_pruning_stands_beside_the_papers_pruning(tmp_path):
+    make_search(tmp_path, setup={"dataset": "pemsd7", "prune": "97"})
+    text = Page(page_of(read_search(tmp_path), None, "")).text
+    assert "pruned by 97%" in text
+    assert "paper" in text
+    published = paper.hyperparameters("pemsd7", "stcd", 97.0)
+    assert f" {published['alpha1']:g} " in text
+
+
+def test_figures_that_are_not_there_do_not_end_the_page(tmp_path, make_document):
+    make_search(tmp_path)
+    document = make_document(dataset="demo", per_seed=per_seed())
+    for figures in (document["test"], *(run["test"] for run in document["per_seed"])):
+        for name in figures:
+            figures[name] = {"mean": None, "std": None} if figures is document["test"] else None
+    write_document(tmp_path, document)
+    assert_whole(Page(text := page_of(read_search(tmp_path), None, "")), text)
 
 
 def test_whatever_is_read_is_escaped(tmp_path, make_document):

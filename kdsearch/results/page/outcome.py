@@ -43,7 +43,7 @@ def settings(search: Search) -> Markup:
     if trial is None:
         return el("p", "No trial has a score yet.")
     params = trial.params if search.best is None else search.best["params"]
-    prune = None if search.best is None else search.best.get("prune")
+    prune = search.prune if search.best is None else search.best.get("prune")
     name, loss = str(search.setup.get("dataset", "")), str(search.setup.get("loss", ""))
     published = paper.hyperparameters(name, loss, prune) or {}
     order = [*search.params, *(n for n in params if n not in search.params)]
@@ -208,15 +208,19 @@ def front(search: Search) -> Markup | None:
     costs = [t.cost for t in trials] + [cost_of(p) for p in search.points]
     log = min(costs) > 0 and max(costs) / min(costs) > 4
     low, high = (min(costs) / 1.1, max(costs) * 1.1) if log else span_of(costs)
+    # The whole front is on the axis, its cheap end too; far worse trials stand at the upper end.
+    shown = [t.score for t in best]
+    for p in search.points:
+        deviation = p.validation["score"].std or 0.0
+        shown += [p.score + deviation, p.score - deviation]
+    scores = [t.score for t in trials]
+    shown.append(min(max(scores), score_scale(search, scores, 0, 1).high))
+    beyond = sum(t.score > span_of(shown)[1] for t in trials)
 
     def draw(size: Size) -> Markup:
         area = Area(size.width, 380 if not size.narrow else 320, left=52)
         x = Scale(low, high, *area.x, log=log)
-        values = [t.score for t in trials]
-        for p in search.points:
-            deviation = p.validation["score"].std or 0.0
-            values += [p.score + deviation, p.score - deviation]
-        y = score_scale(search, values, *area.y)
+        y = Scale(*span_of(shown), *area.y)
         steps: list[tuple[float, float]] = []
         for t in best:
             if steps:
@@ -248,6 +252,8 @@ def front(search: Search) -> Markup | None:
         "Every trial by what it costs and how well it forecasts; towards the lower left is better. The line joins the "
     )
     told += "trials that no other beats in both."
+    if beyond:
+        told += f" {beyond} of higher error {'is' if beyond == 1 else 'are'} marked ▲ at the upper end."
     if search.points:
         told += " Diamonds are points that were retrained, with one standard deviation over seeds."
     entries = [e for e in states_key(search) if e[1] != "winner"]

@@ -111,6 +111,14 @@ class Search:
         return [t for t in self.trials if math.isfinite(t.score)]
 
     @property
+    def prune(self) -> float | None:
+        """Percent of the parameters that is taken away; None without pruning, and where the percent is searched."""
+        try:
+            return float(self.setup["prune"])
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    @property
     def pareto(self) -> bool:
         """Whether it is a search for a front."""
         return int(self.setup.get("objectives", 1)) > 1

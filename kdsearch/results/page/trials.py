@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -272,7 +273,7 @@ def rungs(search: Search) -> Markup | None:
             len(r.stopped),
             len(r.waiting),
             min(r.values),
-            sorted(r.values)[len(r.values) // 2],
+            statistics.median(r.values),
         ]
         for r in found
     ]

@@ -25,10 +25,9 @@ def title(search: Search) -> str:
     """Heading of the page."""
     dataset, loss = str(search.setup.get("dataset", "?")), str(search.setup.get("loss", "?"))
     label = LOSSES[loss].plain if loss in LOSSES else loss
-    prune = search.setup.get("prune")
     if search.pareto:
         return f"Search for a front: {label} on {dataset}"
-    pruned = f", pruned by {prune}%" if prune not in (None, "None") else ""
+    pruned = "" if search.prune is None else f", pruned by {search.prune:g}%"
     return f"Search: {label} on {dataset}{pruned}"
 
 
@@ -79,11 +78,10 @@ def sentences(search: Search) -> list[str]:
     simple = [r for r in rows if r.name in (BASELINES[name] for name in ("copy_last", "ridge_ar", "usual_day"))]
     if simple:
         rival = min(simple, key=lambda r: _mean(r))
-        beats = sum(winner.mean[m] < rival.mean[m] for m in minutes)
-        shown = f"{rival.name} ({_figures(rival, minutes)} mph)"
+        beats = sum(winner.mean[m] < min(r.mean[m] for r in simple) for m in minutes)
         where = "at every horizon" if beats == len(minutes) else f"at {beats} of {len(minutes)} horizons"
-        worse = f"The best simple forecast, {shown}, has a lower error at every horizon."
-        out.append(f"It beats the best simple forecast, {shown}, {where}." if beats else worse)
+        verdict = f"It beats all simple forecasts {where}" if beats else "At no horizon does it beat all simple ones"
+        out.append(f"{verdict}; the best of them by the mean is {rival.name} ({_figures(rival, minutes)} mph).")
     found = importances(search)
     if found:
         first, share = next(iter(found.items()))
@@ -99,11 +97,9 @@ def _ran(search: Search) -> str:
     if search.count("RUNNING"):
         parts.append(f"{search.count('RUNNING')} are unfinished")
     seconds = math.fsum(t.seconds for t in search.trials if math.isfinite(t.seconds))
-    spent = sum(t.epochs for t in search.trials)
-    full = trials * int(search.setup.get("epochs", 0))
-    saved = f" Early stopping spared {100 * (1 - spent / full):.0f}% of the epochs." if 0 < spent < full else ""
-    if search.best is None:
-        saved = ""
+    length = int(search.setup.get("epochs", 0))
+    full, spared = trials * length, sum(length - t.epochs for t in search.trials if t.state == "PRUNED")
+    saved = f" Early stopping spared {100 * spared / full:.0f}% of the epochs." if spared > 0 and search.best else ""
     return f"Of {trials} trial{'' if trials == 1 else 's'}, {_list(parts)}, {span(seconds)} of training in all.{saved}"
 
 
@@ -131,6 +127,7 @@ def compared(rows: Sequence[Row], name: str) -> str | None:
     if name in ("teacher", "teachers_mean"):
         times = (other.parameters or 0) / max(winner.parameters or 1, 1)
         size = f", {times:.0f} times as large," if times >= 1.5 else ""
+        share = abs(difference) / _mean(winner)  # it is the teacher that is so much better than the winner
         how = "better" if difference > 0 else "worse"
         how = f"{100 * share:.1f}% {how} than it" if share >= 0.0005 else "level with it"
         return f"The {other.name}{size} is {how} {shown}."
