@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -46,11 +47,17 @@ def parser() -> command.Parser:
     how.add_argument(
         "--epochs", type=command.positive_int, metavar="N", help="(default: of --params, else the space's)"
     )
+    how.add_argument(
+        "--teacher-epochs", type=command.positive_int, metavar="N", help="of a student's teacher (default: likewise)"
+    )
     how.add_argument("--recipe", choices=("paper", "best"), help="as for tune (default: that of --params, else paper)")
     how.add_argument("--seeds", type=command.positive_int, metavar="N", help="how many (default: of --params, else 1)")
     how.add_argument("--seed", type=command.seed, metavar="N", help="the first of them (default: of --params, else 0)")
     how.add_argument("--test", action="store_true", help="also measure on the test days; not for choosing anything")
     how.add_argument("--cache-dir", type=uri.local, metavar="DIR", help="trained teachers (default: your cache)")
+    how.add_argument(
+        "--bank-memory", type=command.size, default="auto", metavar="SIZE", help="of the teacher bank, as for tune"
+    )
     how.add_argument("--output", type=uri.local, metavar="DIR", help="(default: runs/<dataset>-<model>-<loss>-train)")
     return p
 
@@ -61,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args["fixed"] = command.settings(args["fixed"])
     from kdsearch.job.train import TrainSettings, run_training
 
-    return run_training(TrainSettings(**args))
+    given = [uri.without_secrets(text) for text in (sys.argv[1:] if argv is None else argv)]
+    return run_training(TrainSettings(**args, command=shlex.join(["python", "-m", "kdsearch.train", *given])))
 
 
 if __name__ == "__main__":

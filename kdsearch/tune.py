@@ -102,7 +102,7 @@ def parser() -> command.Parser:
     how = p.add_argument_group("how far")
     how.add_argument("--trials", type=command.positive_int, metavar="N", help="total wanted (default: the space's)")
     how.add_argument("--epochs", type=command.positive_int, metavar="N", help="of a full trial (default: the space's)")
-    how.add_argument("--time-budget", type=command.duration, metavar="TIME", help="stop the search after, e.g. 2h, 30m")
+    how.add_argument("--time-budget", type=command.duration, metavar="TIME", help="of the trials, e.g. 2h, 30m")
     how.add_argument(
         "--trial-timeout",
         type=command.duration,
@@ -168,7 +168,7 @@ def parser() -> command.Parser:
         type=uri.folder,
         metavar="DIR|URI",
         help="folder, or s3://, gs://, hdfs://, abfs:// or file:// "
-        "(default: runs/<dataset>-<loss>[-best][-prune<percent>|-pareto])",
+        "(default: runs/<dataset>-<loss>[-prune<percent>|-pareto][-best])",
     )
     out.add_argument("--resume", action="store_true", help="carry on with the search in the output folder")
     out.add_argument(

@@ -121,11 +121,13 @@ class Dataset:
                 f"{self.split.train} training days: remove it from the speeds and the graph"
             )
         for part in ("validation", "test"):
-            if np.isnan(self.days(part)[:, self.n_his :]).all():
-                raise UserError(
-                    f"dataset {self.name!r}: its {part} days have no valid reading to compare a forecast with: "
-                    "give days that were measured, or another split"
-                )
+            for step, minutes in self.horizons.items():
+                first = self.n_his + step - 1
+                if np.isnan(self.days(part)[:, first : first + self.windows_per_day]).all():
+                    raise UserError(
+                        f"dataset {self.name!r}: its {part} days have no valid reading to compare a forecast of "
+                        f"{minutes} minutes with: give days that were measured, or another split"
+                    )
 
     @property
     def window(self) -> int:

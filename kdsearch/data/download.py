@@ -22,6 +22,7 @@ from platformdirs import user_cache_dir
 
 from kdsearch.data.catalog import RemoteFile
 from kdsearch.errors import UserError
+from kdsearch.paths import home
 
 __all__ = ["data_folder", "fetch", "git_blob_id"]
 
@@ -39,7 +40,7 @@ class _UnreachableError(Exception):
 def data_folder(data_dir: str | Path | None = None) -> Path:
     """Where raw files lie: the argument, else ``KDSEARCH_DATA``, else the platform's cache folder."""
     given = data_dir if data_dir is not None else os.environ.get("KDSEARCH_DATA")
-    return Path(given).expanduser() if given else Path(user_cache_dir("kdsearch", appauthor=False))
+    return home(Path(given)) if given else Path(user_cache_dir("kdsearch", appauthor=False))
 
 
 def git_blob_id(path: Path) -> str:

@@ -13,8 +13,12 @@ from kdsearch.data.catalog import KNOWN, PUBLISHED
 from kdsearch.data.dataset import Dataset
 from kdsearch.data.declaration import MPH, Declaration, read_declaration
 from kdsearch.errors import UserError
+from kdsearch.paths import home
 
 __all__ = ["assemble", "load", "locate"]
+
+# Detectors of several lanes or directions stand at one place; more at distance 0 are pairs without a road.
+_AT_ONE_PLACE = 5
 
 
 def load(name_or_path: str | Path, data_dir: str | Path | None = None) -> Dataset:
@@ -55,18 +59,18 @@ def load(name_or_path: str | Path, data_dir: str | Path | None = None) -> Datase
 
 
 def locate(declaration: Declaration, file: str, data_dir: str | Path | None = None) -> Path:
-    """A declared file: under the data folder, in its subfolder of the dataset's name, or beside the TOML file.
+    """A declared file: in the data folder's subfolder of the dataset's name, in that folder, or beside the TOML file.
 
     Raises:
         UserError: it is in none of these; the message lists the places.
     """
-    wanted = Path(file).expanduser()
+    wanted = home(Path(file))
     if wanted.is_absolute():
         places = [wanted]
     else:
         folder = data_dir if data_dir is not None else os.environ.get("KDSEARCH_DATA") or None
-        roots = [] if folder is None else [Path(folder).expanduser()]
-        places = [place for root in roots for place in (root / wanted, root / declaration.name / wanted)]
+        roots = [] if folder is None else [home(Path(folder))]
+        places = [place for root in roots for place in (root / declaration.name / wanted, root / wanted)]
         if declaration.folder is not None:
             places.append(declaration.folder / wanted)
     for place in places:
@@ -91,7 +95,7 @@ def assemble(declaration: Declaration, speeds_file: Path, graph_file: Path) -> D
         readings[readings == 0] = np.nan
     _refuse_other_quantity(readings, speeds_file, d)
     days = _whole_days(readings, speeds_file, d, notes)
-    weights, distances = _graph(d, graph_file, days.shape[2])
+    weights, distances = _graph(d, graph_file, days.shape[2], notes)
     _look_at_graph(weights, graph_file, d, notes)
     if len(days) > d.split.total:
         spare = len(days) - d.split.total
@@ -129,6 +133,13 @@ def _whole_days(readings: NDArray[np.float64], path: Path, d: Declaration, notes
         notes.append(f"{d.name}: the first {min(head, len(readings))} steps are a partial day and left out")
     rest = readings[head:]
     tail = len(rest) % steps
+    top = np.nan_to_num(readings[0]) / MPH[d.speeds.unit]
+    if tail == 1 and _counts(top):
+        shown = ", ".join(f"{v:.4g}" for v in top[:4]) + (", ..." if len(top) > 4 else "")
+        raise UserError(
+            f"{path}: its first row ({shown}) looks like a header of numbers, and there is one row more than whole "
+            "days: remove that row, or, if it was measured, the last one"
+        )
     if tail and not d.drop_incomplete_days:
         raise UserError(
             f"{path}: {len(rest)} steps are no whole number of days of {steps}: mend the file, or set "
@@ -139,10 +150,18 @@ def _whole_days(readings: NDArray[np.float64], path: Path, d: Declaration, notes
     return rest[: len(rest) - tail].reshape(-1, steps, readings.shape[1])
 
 
-def _graph(d: Declaration, path: Path, n_nodes: int) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+def _counts(row: NDArray[np.float64]) -> bool:
+    """Whether readings are whole numbers that only rise, as those over some of pandas' columns."""
+    return len(row) > 2 and bool(np.allclose(row, row.round(), atol=1e-6) and (np.diff(row) > 0.5).all())
+
+
+def _graph(
+    d: Declaration, path: Path, n_nodes: int, notes: list[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Weights, and the distances in metres that they were made from; None where the file holds weights."""
     if d.graph.format == "edges":
         distances = graph.distances_from_edges(readers.read_edges(path, n_nodes), n_nodes)
+        _look_at_distances(distances, path, d, notes)
     else:
         matrix = readers.read_matrix(path)
         if len(matrix) != n_nodes:
@@ -152,21 +171,34 @@ def _graph(d: Declaration, path: Path, n_nodes: int) -> tuple[NDArray[np.float64
             )
         if d.graph.format == "weights":
             return _given_weights(matrix, d.graph.symmetrise, path), None
-        apart = ~np.eye(n_nodes, dtype=bool)
-        if n_nodes > 2 and (matrix[apart] == 0).mean() > 0.5:
-            raise UserError(
-                f"{path}: most distances are 0, which would join every pair of sensors: leave a cell without a road "
-                'empty (or inf), or, if these are weights and not distances, say graph.format = "weights"'
-            )
+        _look_at_distances(matrix, path, d, notes)
         distances = graph.symmetric_distances(matrix, d.graph.symmetrise, str(path))
     metres = distances * graph.METRES[d.graph.unit]
     return graph.gaussian_kernel(metres, d.graph.sigma2, d.graph.epsilon), metres
+
+
+def _look_at_distances(distances: NDArray[np.float64], path: Path, d: Declaration, notes: list[str]) -> None:
+    """Sensors at distance 0 get weight 1: right for two of one place, a mistake where 0 stands for no road."""
+    n = len(distances)
+    none = (distances == 0) & ~np.eye(n, dtype=bool)
+    most = int(none.sum(axis=1).max(initial=0))
+    if n > 2 and (most > _AT_ONE_PLACE or none.sum() > 0.5 * n * (n - 1)):
+        sensor = int(none.sum(axis=1).argmax())
+        raise UserError(
+            f"{path}: sensor {sensor} (counted from 0) is at distance 0 from {most} others, which would join them as "
+            "closely as can be: leave a pair without a road out or its cell empty (or inf), or, if these are weights "
+            'and not distances, say graph.format = "weights"'
+        )
+    if none.any():
+        notes.append(f"{d.name}: {int(none.sum()) // 2} pairs of sensors are at distance 0 and get weight 1")
 
 
 def _look_at_graph(weights: NDArray[np.float64], path: Path, d: Declaration, notes: list[str]) -> None:
     """No road at all is a mistake; a sensor without one is told."""
     alone = np.flatnonzero(~(weights > 0).any(axis=1))
     if len(weights) > 1 and len(alone) == len(weights):
+        if d.graph.format == "weights":
+            raise UserError(f"{path}: no two sensors are joined, all weights between them are 0: is it the right file?")
         raise UserError(
             f"{path}: no two sensors are near enough to be joined: is graph.unit = {d.graph.unit!r} right, or "
             "graph.epsilon too high?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import zipfile
@@ -132,8 +133,12 @@ def header(path: Path, skip_columns: int = 0) -> list[str] | None:
 
 
 def _cells(line: str) -> list[str]:
-    """Those of a header, which may be quoted."""
-    return [cell.strip() for cell in next(csv.reader([line]))]
+    """Those of a line that may be a header, whose names may be quoted."""
+    cells = line.split(",")
+    if '"' in line:
+        with contextlib.suppress(csv.Error):  # a cell without an end
+            cells = next(csv.reader([line]))
+    return [cell.strip() for cell in cells]
 
 
 def _slow_table(path: Path, rows: Sequence[str], first_line: int, width: int, skip: int) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -26,6 +27,8 @@ from kdsearch.training.checkpoint import Checkpoint, load_tensors, save_tensors
 
 __all__ = ["kept_or_made", "path_of"]
 
+# A file that is still being written is younger than this.
+_WRITTEN_WITHIN_S = 3600.0
 # Raised whenever a bank of the same teachers holds something else.
 _FORMAT = 1
 # All banks of a cache folder together; those that were read longest ago go first. A larger bank is not kept.
@@ -98,6 +101,10 @@ def _read(path: Path) -> TeacherBank | None:
 def _make_room(path: Path, size: int) -> None:
     """Remove the banks read longest ago until ``size`` bytes more are within what is kept."""
     found = []
+    for left in path.parent.glob(".*-bank-*.tmp"):  # of a process that was killed while it wrote
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _WRITTEN_WITHIN_S:
+                left.unlink()
     for other in path.parent.glob("*-bank-*.pt"):
         with contextlib.suppress(OSError):  # another search may remove the same
             told = other.stat()

@@ -32,7 +32,7 @@ from kdsearch.training.reference import PROTOCOL, default_cache
 from kdsearch.training.reference import fingerprint as network_fingerprint
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["SHAPE", "Plan", "check"]
+__all__ = ["SHAPE", "Plan", "check", "check_output"]
 
 # What a protocol tells of the shape of a network.
 SHAPE = ("channels", "persistence", "affine", "calendar")
@@ -162,7 +162,9 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
     else:
         make_plan(machine, limits.trials, limits.concurrency, limits.cpus_per_trial, limits.gpus_per_trial)
     if search:
-        _check_output(output, settings.resume)
+        if (output / JOURNAL).exists() and not settings.resume:
+            raise UserError(f"{output} already holds a search: carry on with --resume, or give another --output")
+        check_output(output)
     if dataset is None:
         dataset = load(settings.dataset, settings.data_dir)
     if search:
@@ -194,7 +196,7 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         confirm=settings.confirm or parse_confirm(defaults.confirm),
         student=student,
         teacher=teacher,
-        cache=settings.cache_dir or default_cache(),
+        cache=_cache(settings.cache_dir or default_cache()),
         device="cuda" if machine.gpus and settings.gpus_per_trial != 0 else "cpu",
         pruning=pruning,
         start=prunings.start_of(settings),
@@ -259,10 +261,21 @@ def _sampling(settings: JobSettings, dataset: Dataset, resumed: Path | None) -> 
     return banks.choose_sampling(dataset, needs, settings.bank_memory, settings.seed, settings.teachers)
 
 
-def _check_output(output: Path, resume: bool) -> None:
-    """Whether a search may be written here, as far as can be told without writing."""
-    if (output / JOURNAL).exists() and not resume:
-        raise UserError(f"{output} already holds a search: carry on with --resume, or give another --output")
+def _cache(folder: Path) -> Path:
+    """The cache's folder, refused if it cannot be written: every network takes a lock there."""
+    existing, writable = parent_of(folder)
+    if not writable:
+        reason = f"{existing} is read-only" if existing.is_dir() else f"{existing} is a file, not a folder"
+        raise UserError(f"cannot write to the cache folder {folder} ({reason}); name another by --cache-dir")
+    return folder
+
+
+def check_output(output: Path) -> None:
+    """Refuse a folder that cannot be written, as far as can be told without writing.
+
+    Raises:
+        UserError: it cannot.
+    """
     existing, writable = parent_of(output)
     if not existing.is_dir():
         raise UserError(f"--output {output}: {existing} is a file, not a folder")

@@ -34,6 +34,11 @@ def template(settings: JobSettings) -> PruneSettings | None:
     pareto = settings.objective == "pareto"
     if settings.cost is not None and not pareto:
         raise UserError(f"--cost {settings.cost} is of a front: give --objective pareto too")
+    if settings.cost == "latency" and settings.granularity == "weight":
+        raise UserError(
+            "--cost latency with --granularity weight: a network whose single weights are taken away takes as long as "
+            "before; weigh --cost parameters, or prune filters"
+        )
     if settings.prune is None and not pareto:
         for name, value in {**given, **({} if settings.start is None else {"start": settings.start})}.items():
             option = f"--{name.replace('_', '-')}"

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdsearch.command import INTERRUPTED
 from kdsearch.contents import BEST, CHECKPOINTS, FRONT, JOURNAL, REPORT, TENSORBOARD, TRIALS
 from kdsearch.job import remote as remotes
 from kdsearch.job.plan import Plan, check
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from kdsearch.search.progress import Progress
 
 __all__ = ["run_job"]
-
-_INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 
 def run_job(settings: JobSettings) -> int:
@@ -104,7 +103,7 @@ def _search(plan: Plan, settings: JobSettings, before: tuple[float, int] | None,
             f"interrupted before the search; what was trained is kept, carry on with: {settings.command}",
             file=sys.stderr,
         )
-        return _INTERRUPTED
+        return INTERRUPTED
 
     from kdsearch.results.tensorboard import TensorBoard
     from kdsearch.search.runner import run_search
@@ -116,7 +115,7 @@ def _search(plan: Plan, settings: JobSettings, before: tuple[float, int] | None,
         found = run_search(prepared.objective, plan.space, plan.search, listeners)
     if found.reason == "interrupted":
         print(f"interrupted; carry on with: {_resume(settings.command)}", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
     from kdsearch.job.finish import finish
     from kdsearch.job.front import finish_front
 
@@ -126,7 +125,7 @@ def _search(plan: Plan, settings: JobSettings, before: tuple[float, int] | None,
     except KeyboardInterrupt:
         progress.close()
         print(f"interrupted; carry on with: {_resume(settings.command)}", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
     reported = _report(plan, say)
     progress.close()
     _print_result(plan, document, reported, settings.uri or plan.search.output)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from kdsearch import fingerprint
-from kdsearch.command import Clock
+from kdsearch.command import INTERRUPTED, Clock
 from kdsearch.data import Dataset
 from kdsearch.data.site import Site
 from kdsearch.distillation.objective import TRAINING_PARAMS, DistillationObjective
 from kdsearch.errors import UserError
 from kdsearch.job.bank import recorded_sampling
-from kdsearch.job.plan import SHAPE, Plan, check
+from kdsearch.job.plan import SHAPE, Plan, check, check_output
 from kdsearch.job.prepare import build_bank, build_objective, start_of
 from kdsearch.job.references import trained, trained_teachers
 from kdsearch.job.say import Say, Told
@@ -29,12 +30,17 @@ from kdsearch.models.stgcn import CHANNELS
 from kdsearch.pruning.objective import PruningObjective
 from kdsearch.results.best import dataset_of, read_best
 from kdsearch.results.files import write_json
-from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
+from kdsearch.search.interrupt import sigterm_as_interrupt
+from kdsearch.search.settings import output_lock
+from kdsearch.training.checkpoint import Checkpoint, save_checkpoint, save_tensors
 from kdsearch.training.evaluate import evaluate
-from kdsearch.training.fit import fit
 from kdsearch.training.recipe import PAPER
+from kdsearch.training.reference import fit_resumably
 
 __all__ = ["TrainSettings", "run_training"]
+
+# Beginning of the files in the output folder that an interrupted training goes on from.
+_STATE = ".training-"
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,11 @@ class TrainSettings:
         fixed: hyperparameters given by ``--set``.
         seeds: how many; None for those of ``params``, else 1.
         seed: the first of them; None for that of ``params``, else 0.
-        epochs, batch_size, learning_rate: of a training without ``params``.
+        epochs: of the network; None for those of ``params``, else of the space.
+        teacher_epochs: of the teacher of a student; None likewise.
         recipe: how it is trained; None for that of ``params``, else the paper's.
         test: also measure on the test days.
-        data_dir, cache_dir, output, bank_memory, teacher_epochs, teacher_run_length, device: see
-            :class:`kdsearch.job.settings.JobSettings`.
+        data_dir, cache_dir, output, bank_memory, command: see :class:`kdsearch.job.settings.JobSettings`.
     """
 
     dataset: str | None = None
@@ -64,15 +70,21 @@ class TrainSettings:
     seeds: int | None = None
     seed: int | None = None
     epochs: int | None = None
+    teacher_epochs: int | None = None
     recipe: str | None = None
     test: bool = False
     data_dir: Path | None = None
     cache_dir: Path | None = None
     output: Path | None = None
+    bank_memory: int | Literal["auto"] = "auto"
+    command: str = ""
 
 
 def run_training(settings: TrainSettings) -> int:
-    """Train, say how it came out, and write ``result.json`` and a checkpoint a seed.
+    """Train, say how it came out, and write a checkpoint a seed as each one ends, then ``result.json``.
+
+    Returns:
+        Exit code: 0, or 130 if it was interrupted (the same command carries on).
 
     Raises:
         UserError: whatever its user can mend.
@@ -84,37 +96,53 @@ def run_training(settings: TrainSettings) -> int:
         plan.sampling = recorded_sampling(document["protocol"])
         _check_data(settings, document, plan.dataset)
         _check_networks(settings, document, plan)
-    say = Clock()
     output = settings.output or Path("runs") / f"{plan.dataset.name}-{settings.model}-{plan.space.loss}-train"
-    seeds = _seeds(settings, document)
-    began = time.perf_counter()
+    check_output(output)
+    with output_lock(output), sigterm_as_interrupt():
+        try:
+            _train(settings, document, plan, output)
+        except KeyboardInterrupt:
+            print("interrupted; what is trained is kept, the same command carries on", file=sys.stderr)
+            return INTERRUPTED
+    return 0
+
+
+def _train(settings: TrainSettings, document: Mapping[str, Any] | None, plan: Plan, output: Path) -> None:
+    say, seeds, began = Clock(), _seeds(settings, document), time.perf_counter()
+    networks: Iterator[Checkpoint]
     if settings.model == "student" and (plan.space.loss != "none" or plan.pruning is not None):
-        checkpoints = _distilled(plan, _params(settings, document, plan), document, seeds, say)
+        params = _params(settings, document, plan)
+        networks = _distilled(plan, params, document, seeds, settings.bank_memory, output, say)
     else:
         how = plan.student if settings.model == "student" else plan.teacher
         how = replace(how, **_of_training(settings, document))
-        checkpoints = [trained(plan, settings.model, replace(how, seed=seed), say) for seed in seeds]
-    runs = [
-        _run(checkpoint, plan.dataset, plan.device, seed, settings.test)
-        for checkpoint, seed in zip(checkpoints, seeds, strict=True)
-    ]
-    for checkpoint, seed in zip(checkpoints, seeds, strict=True):
+        params = {name: getattr(how, name) for name in TRAINING_PARAMS}
+        networks = (trained(plan, settings.model, replace(how, seed=seed), say) for seed in seeds)
+    runs = []
+    for seed, checkpoint in zip(seeds, networks, strict=True):
         save_checkpoint(output / f"seed-{seed}.pt", checkpoint)
+        runs.append(_run(checkpoint, plan.dataset, plan.device, seed, settings.test))
+    protocol = {**plan.protocol, "seeds": seeds}
     found = {
         "dataset": plan.dataset.name,
         "model": settings.model,
         "loss": plan.space.loss,
+        "params": params,
         "per_seed": runs,
         "seconds": time.perf_counter() - began,
+        "protocol": protocol,
         "fingerprint": {
             "code": fingerprint.code(),
             "data": plan.dataset.fingerprint,
+            "protocol": fingerprint.digest(protocol),
             "versions": fingerprint.versions(),
         },
+        "command": settings.command,
     }
     write_json(output / "result.json", found)
+    for state in output.glob(f"{_STATE}*"):
+        state.unlink(missing_ok=True)
     _print(runs, document, output)
-    return 0
 
 
 def _check(settings: TrainSettings, document: Mapping[str, Any] | None) -> None:
@@ -170,9 +198,10 @@ def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSett
             fixed=settings.fixed,
             data_dir=settings.data_dir,
             epochs=of_student,
-            teacher_epochs=of_teacher,
+            teacher_epochs=of_teacher or settings.teacher_epochs,
             recipe=settings.recipe or PAPER,
             cache_dir=settings.cache_dir,
+            bank_memory=settings.bank_memory,
         )
     protocol = document["protocol"]
     return JobSettings(
@@ -182,11 +211,12 @@ def _job(settings: TrainSettings, document: Mapping[str, Any] | None) -> JobSett
         data_dir=settings.data_dir,
         epochs=of_student or protocol["student"]["epochs"],
         seed=protocol["teacher"]["seed"],
-        teacher_epochs=of_teacher or protocol["teacher"]["epochs"],
+        teacher_epochs=of_teacher or settings.teacher_epochs or protocol["teacher"]["epochs"],
         teacher_run_length=protocol["teacher"]["run_length"],
         teachers=protocol.get("teachers", 1),
         recipe=protocol.get("recipe", PAPER),
         cache_dir=settings.cache_dir,
+        bank_memory=settings.bank_memory,
     )
 
 
@@ -223,28 +253,44 @@ def _params(settings: TrainSettings, document: Mapping[str, Any] | None, plan: P
 
 
 def _distilled(
-    plan: Plan, params: dict[str, Any], document: Mapping[str, Any] | None, seeds: list[int], say: Say
-) -> list[Checkpoint]:
+    plan: Plan,
+    params: dict[str, Any],
+    document: Mapping[str, Any] | None,
+    seeds: list[int],
+    bank_memory: int | str,
+    output: Path,
+    say: Say,
+) -> Iterator[Checkpoint]:
     say("hyperparameters: " + " ".join(f"{name}={value}" for name, value in params.items()))
     teachers = trained_teachers(plan, say)
-    bank, live, _ = build_bank(plan, teachers, "auto", say)
+    bank, live, _ = build_bank(plan, teachers, bank_memory, say)
     objective = build_objective(plan, bank, live, start_of(plan, teachers[0], say))
     if document is not None and plan.device == "cpu":
         # As many threads as a trial had: another number adds the same products in another order.
         torch.set_num_threads(int(document["search"]["cpus_per_trial"]))
-    return [_distil(objective, params, plan, seed, say) for seed in seeds]
+    what = {"data": plan.dataset.fingerprint, "protocol": {**plan.protocol, "seeds": []}, "params": params}
+    for seed in seeds:
+        state = output / f"{_STATE}{seed}-{fingerprint.digest(what)}"
+        yield _distil(objective, params, plan, seed, state, say)
 
 
 def _distil(
-    objective: DistillationObjective | PruningObjective, params: dict[str, Any], plan: Plan, seed: int, say: Say
+    objective: DistillationObjective | PruningObjective,
+    params: dict[str, Any],
+    plan: Plan,
+    seed: int,
+    state: Path,
+    say: Say,
 ) -> Checkpoint:
     what = "student" if plan.pruning is None else f"{plan.start} pruned by {plan.pruning.percent:g}%,"
     label = f"{what} {plan.space.loss}, seed {seed}"
-    trainer = objective.trainer(params, plan.device, seed)
     try:
-        result = fit(trainer, on_epoch=Told(say, label, plan.student))
+        trainer, result = fit_resumably(
+            lambda: objective.trainer(params, plan.device, seed), state, Told(say, label, plan.student)
+        )
     except FloatingPointError as error:
         raise UserError(f"{label}: {error}; lower the learning rate") from None
+    save_tensors(state, trainer.state_dict())  # until the last seed is trained, an interrupted command finds it
     seconds = sum(r.seconds for r in result.history)
     say(f"{label}: trained in {seconds:.0f} s, epoch {result.best.epoch}, validation {result.best.score:.4f}")
     layout = None if trainer.layout is None else Layout.from_plain(trainer.layout)

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from kdsearch.paths import home
+
 __all__ = ["Uri", "folder", "local", "without_secrets"]
 
 # Two letters or more: C:/ is a drive.
@@ -46,7 +48,7 @@ class Uri:
 
 def folder(text: str) -> Path | Uri:
     """A folder of this machine, or the URI of one elsewhere."""
-    return Uri(text) if _URI.match(text) else Path(text)
+    return Uri(text) if _URI.match(text) else local(text)
 
 
 def local(text: str) -> Path:
@@ -55,7 +57,7 @@ def local(text: str) -> Path:
         raise argparse.ArgumentTypeError("wants a path, and was given none")
     if _URI.match(text):
         raise argparse.ArgumentTypeError(f"wants a path of this machine, not the address {without_secrets(text)}")
-    return Path(text)
+    return home(Path(text))
 
 
 def without_secrets(text: str) -> str:

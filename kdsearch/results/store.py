@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from kdsearch.atomic import parent_of
 from kdsearch.errors import UserError
+from kdsearch.paths import home
 from kdsearch.results.files import read_json, write_json
 from kdsearch.results.result import SCHEMA, Result
 from kdsearch.search.front import pareto_front
@@ -36,7 +37,7 @@ def folder(given: Path | None = None) -> Path:
         return given
     named = os.environ.get("KDSEARCH_STORE")
     if named:
-        return Path(named)
+        return home(Path(named))
     for root in (Path.cwd(), Path(__file__).resolve().parents[2]):
         if (root / "experiments" / "best").is_dir():
             return root / "experiments" / "best"

@@ -234,7 +234,7 @@ def load(
 
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         content = tomllib.loads(text)
     except OSError as error:
         raise UserError(f"search space {path}: {error.strerror or error}") from error

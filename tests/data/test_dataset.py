@@ -106,10 +106,13 @@ def test_a_sensor_without_a_training_reading_is_named() -> None:
         make_dataset(speeds)
 
 
-def test_validation_days_without_a_reading_to_compare_with_are_named() -> None:
+@pytest.mark.parametrize(("part", "day"), [("validation", 2), ("test", 3)])
+@pytest.mark.parametrize(("first", "minutes"), [(12, 180), (17, 360), (20, 540)])
+def test_days_without_a_reading_to_compare_with_are_named(part: str, day: int, first: int, minutes: int) -> None:
+    """Of a day of 24 hours the forecasts of 3, 6 and 9 hours are of hours 14 to 17, 17 to 20 and 20 to 23."""
     speeds = some_speeds(4, 24, 3)
-    speeds[2, 12:] = np.nan
-    with pytest.raises(UserError, match="its validation days have no valid reading"):
+    speeds[day, first:] = np.nan
+    with pytest.raises(UserError, match=f"its {part} days have no valid reading .* a forecast of {minutes} minutes"):
         make_dataset(speeds)
 
 

@@ -158,10 +158,10 @@ def test_files_are_looked_up_in_the_data_folder_then_beside_the_toml(
         place.parent.mkdir(parents=True, exist_ok=True)
         np.savetxt(place, np.full((96, 3), mph), delimiter=",")
 
-    mark(other / "corner" / "speeds.csv", 22.0)
+    mark(other / "speeds.csv", 22.0)
     monkeypatch.setenv("KDSEARCH_DATA", str(other))
     assert load(toml).mean == 22.0
-    mark(other / "speeds.csv", 11.0)
+    mark(other / "corner" / "speeds.csv", 11.0)  # of this dataset and no other
     assert load(toml).mean == 11.0
     mark(folder / "given" / "speeds.csv", 33.0)
     assert load(toml, folder / "given").mean == 33.0

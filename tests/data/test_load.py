@@ -105,7 +105,7 @@ def test_flow_taken_for_speed_is_refused(folder: Path) -> None:
     ("graph", "setting", "words"),
     [
         ("0,1\n1,0\n", "", "has 2 sensors but the speeds have 3"),
-        ("0,5,0\n4,0,0\n0,0,0\n", "", "most distances are 0"),
+        ("0,5,0\n4,0,0\n0,0,0\n", "", "sensor 2 .* is at distance 0 from 2 others"),
         ("0,5,9\n4,0,9\n9,9,0\n", "", "symmetrise = true"),
         ("0,0.5,0\n0.4,0,0\n0,0,0\n", 'format = "weights"', "weights are not symmetric"),
         ("0,1,100\n1,7,100\n", 'format = "edges"', "sensors 0 to 2"),
@@ -115,6 +115,43 @@ def test_bad_graphs(folder: Path, declare: Declare, graph: str, setting: str, wo
     (folder / "graph.csv").write_text(graph)
     with pytest.raises(UserError, match=words):
         load(declare("[graph]", f"[graph]\n{setting}"))
+
+
+def test_sensors_at_distance_0(folder: Path, declare: Declare) -> None:
+    """Two at one place are told of; a road's worth of them are pairs without a road, whatever the rest is."""
+    (folder / "graph.csv").write_text("0,0,900\n0,0,900\n900,900,0\n")
+    d = load(folder / "corner.toml")
+    assert d.weights[0, 1] == 1
+    assert d.notes == ("corner: 1 pairs of sensors are at distance 0 and get weight 1",)
+    rewrite(folder, some_speeds(4, 24, 20).reshape(-1, 20))
+    road = np.repeat([0, 1], [4, 16])
+    far = np.where(road[:, None] == road, 700.0 * abs(np.subtract.outer(range(20), range(20))), 0.0)
+    np.savetxt(folder / "graph.csv", far, delimiter=",")
+    with pytest.raises(UserError, match=r"sensor 0 .* is at distance 0 from 16 others"):
+        load(folder / "corner.toml")
+
+
+def test_weights_that_join_nobody_are_not_asked_for_a_unit(folder: Path, declare: Declare) -> None:
+    (folder / "graph.csv").write_text("0,0,0\n0,0,0\n0,0,0\n")
+    with pytest.raises(UserError, match="all weights between them are 0"):
+        load(declare("[graph]", '[graph]\nformat = "weights"'))
+
+
+@pytest.mark.parametrize("unit", ["mph", "km/h"])
+def test_a_header_of_numbers_shows_by_one_row_too_many(folder: Path, declare: Declare, unit: str) -> None:
+    rows = some_speeds(4, 24, 3).reshape(-1, 3)
+    np.savetxt(folder / "speeds.csv", rows, "%.1f", ",", header="3,17,140", comments="")
+    with pytest.raises(UserError, match=r"its first row \(3, 17, 140\) looks like a header"):
+        load(declare("[speeds]", f'[speeds]\nunit = "{unit}"'))
+
+
+def test_a_home_that_is_nobodys(folder: Path, declare: Declare) -> None:
+    with pytest.raises(UserError, match="no such home folder"):
+        load(folder / "corner.toml", "~nobody-at-all/x")
+    with pytest.raises(UserError, match="no such home folder"):
+        load("pemsd7", "~nobody-at-all/x")
+    with pytest.raises(UserError, match="no such home folder"):
+        load(declare('"speeds.csv"', '"~nobody-at-all/speeds.csv"'))
 
 
 def test_the_ways_to_give_a_graph(folder: Path, declare: Declare) -> None:

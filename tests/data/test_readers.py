@@ -66,6 +66,8 @@ def test_a_time_stamp_column_is_skipped(tmp_path: Path) -> None:
         (b"60,61\n62,\xff\n", "line 2 is not UTF-8"),
         (b"60;61\n62;63\n", "columns are parted by ';'"),
         (b"60,6_1\n", "column 2 is '6_1'"),
+        (b'"' + b"x" * 200_000 + b",60\n61\n", "line"),
+        (b"60;" * 70_000 + b"\n", "columns are parted by ';'"),
     ],
 )
 def test_a_bad_csv_says_where(tmp_path: Path, content: bytes, words: str) -> None:

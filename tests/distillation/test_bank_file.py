@@ -131,3 +131,12 @@ def test_the_banks_read_longest_ago_go_first(tmp_path, monkeypatch):
 def past(path: Path, seconds: float) -> None:
     told = path.stat()
     os.utime(path, (told.st_atime - seconds, told.st_mtime - seconds))
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path):
+    left, fresh = (tmp_path / f".few-bank-0.pt.{name}.tmp" for name in ("0a", "0b"))
+    for path in (left, fresh):
+        path.write_bytes(b"half")
+    os.utime(left, (1.0, 1.0))
+    kept_or_made(tmp_path / "few-bank-1.pt", made)
+    assert [p.exists() for p in (left, fresh)] == [False, True]

@@ -1,4 +1,4 @@
-"""``--prune 97`` with nothing left out: a search on the demo, killed, resumed, stored, exported, trained again."""
+"""``--prune 97`` with nothing left out: a small search, killed, resumed, stored, exported, trained again."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ import pytest
 import torch
 
 from kdsearch import command, export, tune
-from kdsearch.data import Dataset, load
-from kdsearch.models.stgcn import BASE, STUDENT
+from kdsearch.data import load
+from kdsearch.models.stgcn import BASE, STUDENT, Channels
 from kdsearch.search import space
 from kdsearch.training.checkpoint import load_checkpoint
 from kdsearch.training.evaluate import evaluate
 from kdsearch.training.network import new_network
 from tests.conftest import ROOT
+from tests.job import small
 
-LENGTHS = "--dataset demo --loss stcd --prune 97 --trials 2 --epochs 2 --teacher-epochs 1 --teacher-run-length 268"
+LENGTHS = "--loss stcd --prune 97 --trials 2 --epochs 2 --teacher-epochs 1 --teacher-run-length 268"
 FAST = "--confirm 1x1 --set pruning_minibatch=5 --set stage_percent=40"
-STUDENT_PARAMETERS = new_network(load("demo"), STUDENT, 0).n_parameters()
-BASE_PARAMETERS = new_network(load("demo"), BASE, 0).n_parameters()
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 REFUSED = {
@@ -75,7 +74,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A search killed once its trials have begun, and carried on to its end; its folder and what it said."""
     folder = tmp_path_factory.mktemp("pruned")
     kept = ["--cache-dir", str(folder / "cache"), "--store", str(folder / "store"), "--output", str(folder / "out")]
-    arguments = [*LENGTHS.split(), *FAST.split(), *kept]
+    arguments = ["--dataset", str(small.declare(folder)), *LENGTHS.split(), *FAST.split(), *kept]
     killed = start("tune", *arguments)
     journal = folder / "out" / "study.journal"
     deadline = time.monotonic() + 240
@@ -88,6 +87,11 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out, err = resumed.communicate(timeout=280)
     assert resumed.returncode == 0, err
     return folder, out
+
+
+def size(folder: Path, channels: Channels) -> int:
+    """Parameters of a whole network on the dataset there."""
+    return new_network(load(str(folder / f"{small.NAME}.toml")), channels, 0).n_parameters()
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +113,8 @@ def test_no_trial_is_lost_and_none_has_an_endless_score(searched: tuple[Path, st
 
 
 @pytest.mark.slow
-def test_best_json_says_what_was_pruned(best: dict[str, Any], searched: tuple[Path, str], demo: Dataset) -> None:
+def test_best_json_says_what_was_pruned(best: dict[str, Any], searched: tuple[Path, str]) -> None:
+    data = load(str(searched[0] / f"{small.NAME}.toml"))
     told = best["pruning"]
     assert best["prune"] == 97
     choices = {"start": "teacher", "criterion": "kdis", "granularity": "filter", "finetune_loss": "kd"}
@@ -118,19 +123,19 @@ def test_best_json_says_what_was_pruned(best: dict[str, Any], searched: tuple[Pa
     assert told["kept_share"] == best["n_parameters"] / best["teacher"]["n_parameters"]
     assert best["protocol"]["pruning"]["percent"] == 97
     assert {"pruning_minibatch", "stage_percent", "alpha1"} <= set(best["params"])
-    network = load_checkpoint(searched[0] / "out" / "checkpoints" / "best.pt").network(demo)
+    network = load_checkpoint(searched[0] / "out" / "checkpoints" / "best.pt").network(data)
     assert network.n_parameters() == best["n_parameters"]
     (channels,) = told["channels"]
     assert channels["blocks"] == [list(block) for block in network.channels]
     (run,) = best["per_seed"]
-    assert evaluate(network, demo, "test") == pytest.approx(run["test"], rel=1e-5)
+    assert evaluate(network, data, "test") == pytest.approx(run["test"], rel=1e-5)
 
 
 @pytest.mark.slow
 def test_the_predetermined_student_stands_beside_it(best: dict[str, Any], searched: tuple[Path, str]) -> None:
     """Table 7: trained like the winner and on the same seeds, from the known point where nothing is stored."""
     rival = best["baselines"]["student_kd"]
-    assert rival["n_parameters"] == STUDENT_PARAMETERS
+    assert rival["n_parameters"] == size(searched[0], STUDENT)
     known = space.load(space.find("demo"), "stcd").known[0]
     assert rival["params"] == known
     assert "known point" in rival["params_from"]
@@ -144,13 +149,16 @@ def test_the_predetermined_student_stands_beside_it(best: dict[str, Any], search
 def test_traditional_pruning_stands_beside_a_pruned_base_model(searched: tuple[Path, str], tmp_path: Path) -> None:
     """Table 8; a second run finds everything done."""
     kept = ["--cache-dir", str(searched[0] / "cache"), "--store", str(tmp_path / "store"), "--output", str(tmp_path)]
-    arguments = [*LENGTHS.replace("--prune 97 --trials 2", "--prune 50 --trials 1").split(), *FAST.split(), *kept]
+    lengths = LENGTHS.replace("--prune 97 --trials 2", "--prune 50 --trials 1").split()
+    arguments = ["--dataset", str(searched[0] / f"{small.NAME}.toml"), *lengths, *FAST.split(), *kept]
     process = start("tune", *arguments)
     out, err = process.communicate(timeout=280)
     assert process.returncode == 0, err
     best = json.loads((tmp_path / "best.json").read_text())
     rival = best["baselines"]["traditional"]
-    assert rival["n_parameters"] == best["n_parameters"] == round(best["pruning"]["kept_share"] * BASE_PARAMETERS)
+    assert (
+        rival["n_parameters"] == best["n_parameters"] == round(best["pruning"]["kept_share"] * size(searched[0], BASE))
+    )
     assert set(rival["params"]) == {"batch_size", "learning_rate", "pruning_minibatch", "stage_percent"}
     assert rival["params"].items() <= best["params"].items()
     assert rival["test"] != best["test"]
@@ -168,7 +176,7 @@ def test_traditional_pruning_stands_beside_a_pruned_base_model(searched: tuple[P
 def test_table_3(searched: tuple[Path, str], kind: str, has: str, capsys: pytest.CaptureFixture[str]) -> None:
     for source in (
         ["--output", str(searched[0] / "out")],
-        ["--dataset", "demo", "--store", str(searched[0] / "store")],
+        ["--dataset", small.NAME, "--store", str(searched[0] / "store")],
     ):
         assert command.run(export.main, [*source, "--table", "3", "--format", kind]) == 0
         shown = capsys.readouterr().out

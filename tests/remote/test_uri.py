@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 
-from kdsearch.remote.uri import Uri, folder, without_secrets
+from kdsearch.errors import UserError
+from kdsearch.remote.uri import Uri, folder, local, without_secrets
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/run", "gs://bucket/a/b", "hdfs://host:8020/run", "file:///tmp/run"])
@@ -39,3 +41,13 @@ def test_a_folder_of_the_cache_is_that_of_the_address_not_of_who_asks() -> None:
     assert Uri("s3://bucket/run").key != Uri("s3://bucket/other/run").key
     assert Uri("s3://bucket/run").key.startswith("run-")
     assert "/" not in Uri("s3://bucket/..").key.replace("..", "")
+
+
+def test_paths_are_those_of_a_home_and_never_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert folder("~/run") == local("~/run") == Path("/somewhere/run")
+    for kind in (folder, local):
+        with pytest.raises(argparse.ArgumentTypeError, match="wants a path"):
+            kind("")
+        with pytest.raises(UserError, match="no such home folder"):
+            kind("~nobody-at-all/x")
