@@ -64,7 +64,7 @@ def parser() -> command.Parser:
         metavar="N",
         help="of torch in steps and passes; auto: all",
     )
-    p.add_argument("--trials", type=command.positive_int, default=16, metavar="N", help="of the search")
+    p.add_argument("--trials", type=command.positive_int, default=64, metavar="N", help="of the search")
     p.add_argument("--trial-seconds", type=float, default=10.0, metavar="S", help="length of a trial")
     p.add_argument("--at-once", type=command.positive_int, default=2, metavar="N", help="trials at once")
     p.add_argument("--only", action="append", choices=tuple(PARTS), default=[], help="measure this part; repeatable")

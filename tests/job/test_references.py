@@ -18,6 +18,7 @@ from kdsearch.search.resources import Machine, Node
 from kdsearch.search.session import Session
 from kdsearch.training.reference import path_of
 from kdsearch.training.settings import FitSettings
+from tests.job import small
 
 CORES = 4
 
@@ -31,7 +32,13 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned(folder: Path, **changes: object) -> Plan:
-    return check(JobSettings(cache_dir=folder / "cache", output=folder / "out", epochs=1, **changes), search=False)  # type: ignore[arg-type]
+    given = {
+        "dataset": str(small.declare(folder)),
+        "cache_dir": folder / "cache",
+        "output": folder / "out",
+        "epochs": 1,
+    }
+    return check(JobSettings(**given, **changes), search=False)  # type: ignore[arg-type]
 
 
 def students(plan: Plan, *seeds: int, **changes: float) -> list[FitSettings]:
@@ -98,5 +105,5 @@ def test_teachers_share_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_one_that_diverges_ends_all_in_one_sentence(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     wanted = [*students(plan, 1), *students(plan, 2, learning_rate=1e30)]
-    with Session(), pytest.raises(UserError, match=r"diverged on demo at learning rate 1e\+30; lower it"):
+    with Session(), pytest.raises(UserError, match=r"diverged on few at learning rate 1e\+30; lower it"):
         trained_all(plan, "student", wanted, lambda line: None)

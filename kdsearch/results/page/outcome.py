@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,9 +71,15 @@ def _seeds(best: Mapping[str, Any]) -> Markup:
     ]
     if runs:
         means = [math.fsum(c) / len(c) for c in columns]
-        halves = [half_interval(c) for c in columns]
-        cells = [f"{m:.3f}" + ("" if h is None else f" ± {h:.3f}") for m, h in zip(means, halves, strict=True)]
-        rows.append(["mean, 95% interval" if len(runs) > 1 else "mean", None, *cells])
+        if len(runs) == 1:
+            rows.append(["mean", None, *(f"{m:.3f}" for m in means)])
+        else:
+            deviations = [statistics.stdev(c) for c in columns]
+            cells = [f"{m:.3f} ± {d:.3f}" for m, d in zip(means, deviations, strict=True)]
+            rows.append(["mean ± standard deviation", None, *cells])
+            halves = [half_interval(c) or 0.0 for c in columns]
+            cells = [f"{m - h:.3f} to {m + h:.3f}" for m, h in zip(means, halves, strict=True)]
+            rows.append(["95% interval of the mean", None, *cells])
     caption = "Retrained at full length with seeds that the search has not used"
     return el("div", plain_table(heads, rows, caption), class_="scroll", tabindex=0)
 
