@@ -38,6 +38,7 @@ COMMANDS = ("tune", "train", "export", "predict", "report", "compare")
 EXPERIMENTS = (
     "experiments.picture",
     "experiments.reproduce",
+    "experiments.simulated",
     "experiments.benchmarks.endurance",
     "experiments.benchmarks.step",
     "experiments.benchmarks.forward",
