@@ -60,6 +60,8 @@ def test_numbers_of_the_published_split() -> None:
     assert d.horizons == {3: 15, 6: 30, 9: 45}
     assert d.passes_per_epoch == 1
     assert make_dataset(some_speeds(7, 288, 1), (5, 1, 1)).passes_per_epoch == 7
+    # Eight windows are a single update of at most eight, as often as the full data have minibatches.
+    assert make_dataset(some_speeds(4, 24, 1)).passes_per_epoch == round(34 * 268 / 50)
 
 
 def test_horizons_are_minutes_of_the_resolution() -> None:
