@@ -313,6 +313,7 @@ def test_training_never_reads_the_test_days(garbage):
     data = tiny()
     speeds = data.speeds.copy()
     speeds[4:] = garbage
+    speeds[4:, :, 0] = 1.0  # a day without a reading is refused
     clean, spoilt = trainer(data), trainer(with_speeds(data, speeds))
     fit(clean)
     fit(spoilt)
