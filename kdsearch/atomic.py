@@ -36,7 +36,7 @@ def atomic_write(path: Path, sync: bool = True, ending: str = ".tmp") -> Iterato
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.is_symlink():
-        path = path.resolve()
+        path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{ending}")
     try:

@@ -239,6 +239,14 @@ def size(text: str) -> int | Literal["auto"]:
     return int(float(match.group(1)) * (1024 if match.group(3) else 1000) ** ("kmgt".index(match.group(2)) + 1))
 
 
+def amount(text: str) -> int:
+    """:func:`size` without ``auto``, where a result must not hang on the memory that is free."""
+    found = size(text)
+    if found == "auto":
+        raise argparse.ArgumentTypeError("wants an amount such as 4GB: the result must not hang on what is free now")
+    return found
+
+
 class Confirm(NamedTuple):
     """How a winner is confirmed: the best ``configurations`` of a search, each retrained with ``seeds`` seeds."""
 

@@ -56,7 +56,7 @@ def parser() -> command.Parser:
     how.add_argument("--test", action="store_true", help="also measure on the test days; not for choosing anything")
     how.add_argument("--cache-dir", type=uri.local, metavar="DIR", help="trained teachers (default: your cache)")
     how.add_argument(
-        "--bank-memory", type=command.size, default="auto", metavar="SIZE", help="of the teacher bank, as for tune"
+        "--bank-memory", type=command.amount, default="4GB", metavar="SIZE", help="of the teacher bank (default: 4GB)"
     )
     how.add_argument("--output", type=uri.local, metavar="DIR", help="(default: runs/<dataset>-<model>-<loss>-train)")
     return p

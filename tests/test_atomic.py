@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from kdsearch.atomic import atomic_write, is_unfinished
 from kdsearch.errors import UserError
 from kdsearch.results.files import write_text
+from tests.conftest import ROOT
 
 
 def test_written_in_folders_that_lack_with_the_usual_rights(tmp_path: Path) -> None:
@@ -84,3 +87,19 @@ def test_what_is_no_file_is_written_to(tmp_path: Path) -> None:
     reader.join(10)
     assert read == ["through\n"]
     assert pipe.is_fifo()
+
+
+def test_a_redirected_output_keeps_what_is_in_it(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    code = "from pathlib import Path; from kdsearch.results.files import write_text\n"
+    code += "write_text(Path('/dev/stdout'), 'table\\n'); print('after')"
+    with log.open("a") as stream:
+        subprocess.run([sys.executable, "-c", code], stdout=stream, check=True, cwd=ROOT)
+    assert log.read_text() == "before\ntable\nafter\n"
+
+
+def test_a_link_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with contextlib.suppress(UserError):
+        write_text(tmp_path / "loop", "text")

@@ -52,14 +52,6 @@ def numbers(known: Sequence[int], names: Sequence[str] = ()) -> Callable[[str], 
     return parse
 
 
-def _bytes(text: str) -> int:
-    """An amount of memory, the same on every machine."""
-    found = command.size(text)
-    if not isinstance(found, int):
-        raise argparse.ArgumentTypeError("wants an amount such as 4GB: tables must not depend on what is free now")
-    return found
-
-
 def parser() -> command.Parser:
     """The command's arguments."""
     p = command.Parser(
@@ -116,7 +108,11 @@ def parser() -> command.Parser:
     )
     where.add_argument("--cpus-per-trial", type=command.positive_int, default=1, metavar="N", help="threads of each")
     where.add_argument(
-        "--bank-memory", type=_bytes, default="4GB", metavar="SIZE", help="of a teacher bank; larger ones are sampled"
+        "--bank-memory",
+        type=command.amount,
+        default="4GB",
+        metavar="SIZE",
+        help="of a bank; larger ones are sampled",
     )
     where.add_argument("--address", metavar="ADDRESS", help="of a Ray cluster, or auto")
     return p

@@ -173,7 +173,11 @@ def _told(row: Row, plan: Plan, settings: Settings) -> Params:
 
 def _is_of(result: Result, row: Row, dataset: Dataset) -> bool:
     """Whether a search was for what the row is; a pruning by another criterion or of another network was not."""
-    pruned = {} if row.prune is None else {"criterion": row.criterion, "start": row.start}
+    pruned = (
+        {}
+        if row.prune is None
+        else {"criterion": row.criterion, "start": row.start, "granularity": "filter", "finetune_loss": "kd"}
+    )
     return (
         (result.loss, result.prune, result.recipe) == (row.loss, row.prune, row.recipe)
         and result.fingerprint.get("data") == dataset.fingerprint

@@ -17,6 +17,7 @@ from experiments.reproduce.study import Study
 from experiments.reproduce.work import holds_network
 from kdsearch.command import Clock, suggestion
 from kdsearch.errors import UserError
+from kdsearch.job.plan import check_cache
 
 __all__ = ["reproduce"]
 
@@ -43,6 +44,8 @@ def reproduce(settings: Settings) -> int:
     plans = plan_rows([ROWS[key] for key in keys or ["none"]], settings)
     dataset = next(iter(plans.values())).plan.dataset
     output = settings.output or Path("runs") / f"{dataset.name}-reproduce"
+    if not settings.show:
+        check_cache(next(iter(plans.values())).plan.cache)
     begin(output, settings, dataset)
     drawn = {row.key for number in settings.figures for row in FIGURES[number].rows}
     say = Clock()

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["BANK_MEMORY", "Settings"]
+from kdsearch.job.settings import BANK_MEMORY
 
-BANK_MEMORY = 4_000_000_000
+__all__ = ["Settings"]
 
 
 @dataclass(frozen=True)

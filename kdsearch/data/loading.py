@@ -17,8 +17,8 @@ from kdsearch.paths import home
 
 __all__ = ["assemble", "load", "locate"]
 
-# Detectors of several lanes or directions stand at one place; more at distance 0 are pairs without a road.
-_AT_ONE_PLACE = 5
+# So many others at distance 0 may be rounding.
+_FEW = 5
 
 
 def load(name_or_path: str | Path, data_dir: str | Path | None = None) -> Dataset:
@@ -134,7 +134,7 @@ def _whole_days(readings: NDArray[np.float64], path: Path, d: Declaration, notes
     rest = readings[head:]
     tail = len(rest) % steps
     top = np.nan_to_num(readings[0]) / MPH[d.speeds.unit]
-    if tail == 1 and _counts(top):
+    if tail == 1 and _counts(top, readings[1:] / MPH[d.speeds.unit]):
         shown = ", ".join(f"{v:.4g}" for v in top[:4]) + (", ..." if len(top) > 4 else "")
         raise UserError(
             f"{path}: its first row ({shown}) looks like a header of numbers, and there is one row more than whole "
@@ -150,9 +150,13 @@ def _whole_days(readings: NDArray[np.float64], path: Path, d: Declaration, notes
     return rest[: len(rest) - tail].reshape(-1, steps, readings.shape[1])
 
 
-def _counts(row: NDArray[np.float64]) -> bool:
-    """Whether readings are whole numbers that only rise, as those over some of pandas' columns."""
-    return len(row) > 2 and bool(np.allclose(row, row.round(), atol=1e-6) and (np.diff(row) > 0.5).all())
+def _counts(row: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
+    """Whether readings are whole numbers that only rise, as those over some of pandas' columns, and unlike the rest."""
+    if len(row) < 3 or not np.allclose(row, row.round(), atol=1e-6) or (np.diff(row) < 0.5).any():
+        return False
+    with np.errstate(invalid="ignore"):
+        outside = (row < np.fmin.reduce(others)) | (row > np.fmax.reduce(others))
+    return bool(outside.mean() >= 0.5)
 
 
 def _graph(
@@ -178,19 +182,28 @@ def _graph(
 
 
 def _look_at_distances(distances: NDArray[np.float64], path: Path, d: Declaration, notes: list[str]) -> None:
-    """Sensors at distance 0 get weight 1: right for two of one place, a mistake where 0 stands for no road."""
+    """Sensors at distance 0 get weight 1: right at one place, a mistake where 0 stands for no road.
+
+    At one place everyone is at distance 0 from everyone; sensors that are so from those of another road are not among
+    each other.
+    """
     n = len(distances)
+    if d.graph.symmetrise:
+        distances = np.minimum(distances, distances.T)
     none = (distances == 0) & ~np.eye(n, dtype=bool)
     most = int(none.sum(axis=1).max(initial=0))
-    if n > 2 and (most > _AT_ONE_PLACE or none.sum() > 0.5 * n * (n - 1)):
+    together = none | np.eye(n, dtype=bool)
+    places = bool(((together.astype(np.float32) @ together > 0) == together).all())
+    if n > 2 and ((most > _FEW and not places) or none.sum() >= 0.5 * n * (n - 1)):
         sensor = int(none.sum(axis=1).argmax())
         raise UserError(
             f"{path}: sensor {sensor} (counted from 0) is at distance 0 from {most} others, which would join them as "
-            "closely as can be: leave a pair without a road out or its cell empty (or inf), or, if these are weights "
-            'and not distances, say graph.format = "weights"'
+            "closely as can be: leave a pair without a road out or its cell empty (or inf), give sensors of one place "
+            'a small distance, or, if these are weights and not distances, say graph.format = "weights"'
         )
     if none.any():
-        notes.append(f"{d.name}: {int(none.sum()) // 2} pairs of sensors are at distance 0 and get weight 1")
+        pairs = int(np.triu(none | none.T).sum())
+        notes.append(f"{d.name}: {pairs} pair{'s' if pairs > 1 else ''} of sensors at distance 0, of weight 1")
 
 
 def _look_at_graph(weights: NDArray[np.float64], path: Path, d: Declaration, notes: list[str]) -> None:

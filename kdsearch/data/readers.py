@@ -105,7 +105,7 @@ def read_table(path: Path, skip_columns: int = 0, readings: bool = False) -> tup
     first = 0
     while first < len(lines) and not lines[first].strip():
         first += 1
-    if first < len(lines) and _is_header(_cells(lines[first])[skip_columns:], path, readings):
+    if first < len(lines) and _is_header(lines[first].split(",")[skip_columns:], path, readings):
         first += 1
     rows = lines[first:]
     if not rows:
@@ -128,17 +128,13 @@ def read_table(path: Path, skip_columns: int = 0, readings: bool = False) -> tup
 def header(path: Path, skip_columns: int = 0) -> list[str] | None:
     """The names over the columns of a csv; None where its first row holds numbers."""
     first = next(line for line in _lines(path) if line.strip())
-    cells = _cells(first)[skip_columns:]
-    return cells if _is_header(cells, path, counted=True) else None
-
-
-def _cells(line: str) -> list[str]:
-    """Those of a line that may be a header, whose names may be quoted."""
-    cells = line.split(",")
-    if '"' in line:
-        with contextlib.suppress(csv.Error):  # a cell without an end
-            cells = next(csv.reader([line]))
-    return [cell.strip() for cell in cells]
+    if not _is_header(first.split(",")[skip_columns:], path, counted=True):
+        return None
+    names = first.split(",")
+    if '"' in first:
+        with contextlib.suppress(csv.Error):  # a quoted name without an end
+            names = next(csv.reader([first]))
+    return [name.strip() for name in names[skip_columns:]]
 
 
 def _slow_table(path: Path, rows: Sequence[str], first_line: int, width: int, skip: int) -> Array:
@@ -193,7 +189,8 @@ def _is_header(cells: Sequence[str], path: Path, counted: bool = False) -> bool:
         if separator is not None and _number(cells[0].split(separator)[0]) is not None:
             raise UserError(f"{path}: columns are parted by {separator!r}; part them by commas")
         return True
-    if counted and len(cells) > 1 and list(cells) in ([str(i + k) for i in range(len(cells))] for k in (0, 1)):
+    counts = [[str(i + first) for i in range(len(cells))] for first in (0, 1)]
+    if counted and len(cells) > 1 and [cell.strip() for cell in cells] in counts:
         return True
     return len(filled) == len(cells) > 3 and all(
         v is not None and math.isfinite(v) and v > FASTEST_MPH and v == int(v) and "." not in cell

@@ -14,6 +14,7 @@ from kdsearch.contents import BEST, WINNER
 from kdsearch.data import Dataset
 from kdsearch.data.site import Site
 from kdsearch.errors import UserError
+from kdsearch.job import pruning as prunings
 from kdsearch.job.plan import Plan
 from kdsearch.job.prepare import Prepared, mean_of
 from kdsearch.job.rivals import Rival, train_control, train_rival, train_students
@@ -22,7 +23,7 @@ from kdsearch.models.layout import Layout
 from kdsearch.pruning.objective import planned, settings_of
 from kdsearch.results import store
 from kdsearch.results.best import write_best
-from kdsearch.results.result import SCHEMA, Result
+from kdsearch.results.result import PRUNING, SCHEMA, Result
 from kdsearch.search.confirm import Confirmed, SeedRun, confirm
 from kdsearch.search.record import Ranked
 from kdsearch.search.settings import SearchResult
@@ -175,7 +176,7 @@ def document_of(
             "failed": search.failed,
             "epochs": plan.student.epochs,
             "recipe": plan.recipe,
-            **({} if plan.pruning is None else {"criterion": plan.pruning.criterion, "start": plan.start}),
+            **_how_pruned(plan),
             **({} if plan.search.warm is None else {"warm_start": plan.search.warm.brief()}),
             "cpus_per_trial": plan.search.cpus_per_trial,
             "device": plan.device,
@@ -191,6 +192,14 @@ def document_of(
         },
         "command": command,
     }
+
+
+def _how_pruned(plan: Plan) -> dict[str, str]:
+    """What tells one pruning from another of the same percent, for the store."""
+    if plan.pruning is None:
+        return {}
+    told = {"start": plan.start, **prunings.shared(plan.pruning)}
+    return {name: told[name] for name in PRUNING}
 
 
 def _pruned(plan: Plan, winner: Confirmed, checkpoints: list[Checkpoint]) -> dict[str, Any]:

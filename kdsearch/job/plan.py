@@ -32,7 +32,7 @@ from kdsearch.training.reference import PROTOCOL, default_cache
 from kdsearch.training.reference import fingerprint as network_fingerprint
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["SHAPE", "Plan", "check", "check_output"]
+__all__ = ["SHAPE", "Plan", "check", "check_cache", "check_output"]
 
 # What a protocol tells of the shape of a network.
 SHAPE = ("channels", "persistence", "affine", "calendar")
@@ -165,6 +165,7 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         if (output / JOURNAL).exists() and not settings.resume:
             raise UserError(f"{output} already holds a search: carry on with --resume, or give another --output")
         check_output(output)
+        check_cache(settings.cache_dir or default_cache())
     if dataset is None:
         dataset = load(settings.dataset, settings.data_dir)
     if search:
@@ -196,7 +197,7 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         confirm=settings.confirm or parse_confirm(defaults.confirm),
         student=student,
         teacher=teacher,
-        cache=_cache(settings.cache_dir or default_cache()),
+        cache=settings.cache_dir or default_cache(),
         device="cuda" if machine.gpus and settings.gpus_per_trial != 0 else "cpu",
         pruning=pruning,
         start=prunings.start_of(settings),
@@ -261,13 +262,16 @@ def _sampling(settings: JobSettings, dataset: Dataset, resumed: Path | None) -> 
     return banks.choose_sampling(dataset, needs, settings.bank_memory, settings.seed, settings.teachers)
 
 
-def _cache(folder: Path) -> Path:
-    """The cache's folder, refused if it cannot be written: every network takes a lock there."""
+def check_cache(folder: Path) -> None:
+    """Refuse a folder of trained networks that cannot be written: each that is trained or fetched takes a lock there.
+
+    Raises:
+        UserError: it cannot.
+    """
     existing, writable = parent_of(folder)
     if not writable:
         reason = f"{existing} is read-only" if existing.is_dir() else f"{existing} is a file, not a folder"
         raise UserError(f"cannot write to the cache folder {folder} ({reason}); name another by --cache-dir")
-    return folder
 
 
 def check_output(output: Path) -> None:

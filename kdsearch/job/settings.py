@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["JobSettings"]
 
 
+# Bytes of a teacher bank where what it samples must not hang on the memory that is free now: the same command then
+# finds again what it has trained.
+BANK_MEMORY = 4_000_000_000
+
+
 @dataclass(frozen=True)
 class JobSettings:
     """The command's arguments; ``None`` where the search space's defaults decide.

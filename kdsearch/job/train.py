@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -20,11 +20,11 @@ from kdsearch.data.site import Site
 from kdsearch.distillation.objective import TRAINING_PARAMS, DistillationObjective
 from kdsearch.errors import UserError
 from kdsearch.job.bank import recorded_sampling
-from kdsearch.job.plan import SHAPE, Plan, check, check_output
+from kdsearch.job.plan import SHAPE, Plan, check, check_cache, check_output
 from kdsearch.job.prepare import build_bank, build_objective, start_of
 from kdsearch.job.references import trained, trained_teachers
 from kdsearch.job.say import Say, Told
-from kdsearch.job.settings import JobSettings
+from kdsearch.job.settings import BANK_MEMORY, JobSettings
 from kdsearch.models.layout import Layout
 from kdsearch.models.stgcn import CHANNELS
 from kdsearch.pruning.objective import PruningObjective
@@ -59,7 +59,8 @@ class TrainSettings:
         teacher_epochs: of the teacher of a student; None likewise.
         recipe: how it is trained; None for that of ``params``, else the paper's.
         test: also measure on the test days.
-        data_dir, cache_dir, output, bank_memory, command: see :class:`kdsearch.job.settings.JobSettings`.
+        data_dir, cache_dir, output, command: see :class:`kdsearch.job.settings.JobSettings`.
+        bank_memory: bytes that the teacher bank may take.
     """
 
     dataset: str | None = None
@@ -76,7 +77,7 @@ class TrainSettings:
     data_dir: Path | None = None
     cache_dir: Path | None = None
     output: Path | None = None
-    bank_memory: int | Literal["auto"] = "auto"
+    bank_memory: int = BANK_MEMORY
     command: str = ""
 
 
@@ -98,6 +99,7 @@ def run_training(settings: TrainSettings) -> int:
         _check_networks(settings, document, plan)
     output = settings.output or Path("runs") / f"{plan.dataset.name}-{settings.model}-{plan.space.loss}-train"
     check_output(output)
+    check_cache(plan.cache)
     with output_lock(output), sigterm_as_interrupt():
         try:
             _train(settings, document, plan, output)
@@ -257,7 +259,7 @@ def _distilled(
     params: dict[str, Any],
     document: Mapping[str, Any] | None,
     seeds: list[int],
-    bank_memory: int | str,
+    bank_memory: int,
     output: Path,
     say: Say,
 ) -> Iterator[Checkpoint]:
@@ -269,6 +271,7 @@ def _distilled(
         # As many threads as a trial had: another number adds the same products in another order.
         torch.set_num_threads(int(document["search"]["cpus_per_trial"]))
     what = {"data": plan.dataset.fingerprint, "protocol": {**plan.protocol, "seeds": []}, "params": params}
+    what["loss"] = plan.space.loss
     for seed in seeds:
         state = output / f"{_STATE}{seed}-{fingerprint.digest(what)}"
         yield _distil(objective, params, plan, seed, state, say)

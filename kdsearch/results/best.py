@@ -34,10 +34,15 @@ def read_best(path: Path) -> dict[str, Any]:
             "run the search again with --resume to write it anew"
         )
     Result.read(document, str(path))
+    if not isinstance(document.get("per_seed", []), list):
+        raise UserError(f"{path}: is damaged, per_seed is {document['per_seed']!r}")
     # JSON has no NaN: a figure that could not be measured was written as null.
     for run in document.get("per_seed", []):
         for part in ("validation", "test"):
-            run[part] = {name: math.nan if value is None else value for name, value in run.get(part, {}).items()}
+            if not isinstance(run, dict) or not isinstance(run.get(part, {}), dict):
+                raise UserError(f"{path}: is damaged, per_seed holds {run!r}")
+            if part in run:
+                run[part] = {name: math.nan if value is None else value for name, value in run[part].items()}
     return document
 
 

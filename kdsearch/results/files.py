@@ -54,8 +54,9 @@ def write_text(path: Path, text: str) -> None:
         UserError: the folder cannot be written.
     """
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            path.write_text(text, encoding="utf-8", newline="\n")
+        if path.parts[1:2] in (("dev",), ("proc",)) or (path.exists() and not path.is_file() and not path.is_dir()):
+            with path.open("a", encoding="utf-8", newline="\n") as stream:  # what is there of a redirected output stays
+                stream.write(text)
             return
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")

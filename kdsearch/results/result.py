@@ -25,8 +25,10 @@ BASELINES = (
     "student_kd",
     "traditional",
 )
+# Of "search", what a pruning is beside its percent.
+PRUNING = ("criterion", "start", "granularity", "finetune_loss")
 # Of "search": what the store keeps.
-_KEPT = ("trials", "epochs", "recipe", "criterion", "start", "warm_start")
+_KEPT = ("trials", "epochs", "recipe", *PRUNING, "warm_start")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Result:
         baselines: figures on the test days of what stands beside it, by the names in `BASELINES`.
         sizes: parameters of the baselines that are networks, by the same names.
         cost: of a point on a front: "parameters", "forward_ms"; else empty.
-        on_front: of a point of a search's front, whether no other of that search beats it; None where nobody said.
+        weighed: of a point on a front, what its search weighed against the score, ``"parameters"`` or ``"latency"``.
         fingerprint: "code", "data", "protocol" and perhaps "versions".
         search: its length ("trials", "epochs", ...), and "warm_start" where it began with points of another one.
         teacher: "n_parameters" and the like; may be empty.
@@ -94,7 +96,7 @@ class Result:
     teacher: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
-    on_front: bool | None = None
+    weighed: str = "parameters"
 
     @property
     def score(self) -> float:
@@ -149,7 +151,7 @@ class Result:
             search=dict(get("search", Mapping, optional=True)),
             teacher=dict(get("teacher", Mapping, optional=True)),
             cost={str(n): _number(v, f"{where}: cost.{n}") for n, v in get("cost", Mapping, optional=True).items()},
-            on_front=None if document.get("on_front") is None else bool(document["on_front"]),
+            weighed=str(document.get("weighed", "parameters")),
             sizes={
                 str(name): parts["n_parameters"]
                 for name, parts in get("baselines", Mapping, optional=True).items()

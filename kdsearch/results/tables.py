@@ -199,7 +199,7 @@ def front(points: Iterable[Result]) -> list[Table]:
         fronts: dict[tuple[str, ...], list[Result]] = {}
         for r in ordered:
             fronts.setdefault(_front_of(r), []).append(r)
-        on = [r for own in fronts.values() for r in pareto_front(own, lambda r: (r.score, float(r.n_parameters)))]
+        on = [r for own in fronts.values() for r in pareto_front(own, _weighed)]
         told = _fronts_apart(list(fronts))
         rows: list[dict[str, Cell]] = [
             {
@@ -209,7 +209,7 @@ def front(points: Iterable[Result]) -> list[Table]:
                 "forward_ms": r.cost.get("forward_ms"),
                 "score": r.validation["score"],
                 **{f"mae_{m}": r.test.get(f"mae_{m}") for m in _minutes([dict(r.test)])},
-                "front": any(r is other for other in on) if r.on_front is None else r.on_front,
+                "front": any(r is other for other in on),
                 **r.params,
             }
             for r in ordered
@@ -232,7 +232,12 @@ def front(points: Iterable[Result]) -> list[Table]:
 
 def _front_of(point: Result) -> tuple[str, ...]:
     """What points of one front have in common."""
-    return point.loss, *(str(point.fingerprint.get(name, "")) for name in ("front", "data"))
+    return point.loss, *(str(point.fingerprint.get(name, "")) for name in ("front", "data")), point.weighed
+
+
+def _weighed(point: Result) -> tuple[float, float]:
+    latency = point.weighed == "latency" and "forward_ms" in point.cost
+    return point.score, point.cost["forward_ms"] if latency else float(point.n_parameters)
 
 
 def _fronts_apart(fronts: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
@@ -240,8 +245,8 @@ def _fronts_apart(fronts: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], st
     told = {}
     for own in fronts:
         rivals = [other for other in fronts if other[0] == own[0]]
-        names = enumerate(("protocol", "data"), start=1)
-        parts = [f"{name} {own[k][:8]}" for k, name in names if len({other[k] for other in rivals}) > 1]
+        names = enumerate(("protocol", "data", "by"), start=1)
+        parts = [f"{name} {own[k][:10]}" for k, name in names if len({other[k] for other in rivals}) > 1]
         told[own] = f" ({', '.join(parts)})" if parts else ""
     return told
 

@@ -122,13 +122,22 @@ def test_sensors_at_distance_0(folder: Path, declare: Declare) -> None:
     (folder / "graph.csv").write_text("0,0,900\n0,0,900\n900,900,0\n")
     d = load(folder / "corner.toml")
     assert d.weights[0, 1] == 1
-    assert d.notes == ("corner: 1 pairs of sensors are at distance 0 and get weight 1",)
+    assert d.notes == ("corner: 1 pair of sensors at distance 0, of weight 1",)
     rewrite(folder, some_speeds(4, 24, 20).reshape(-1, 20))
     road = np.repeat([0, 1], [4, 16])
     far = np.where(road[:, None] == road, 700.0 * abs(np.subtract.outer(range(20), range(20))), 0.0)
     np.savetxt(folder / "graph.csv", far, delimiter=",")
     with pytest.raises(UserError, match=r"sensor 0 .* is at distance 0 from 16 others"):
         load(folder / "corner.toml")
+    # Eight detectors over the lanes of one place, the rest along the road.
+    place = np.array([0.0] * 8 + [700.0 * k for k in range(1, 13)])
+    np.savetxt(folder / "graph.csv", abs(np.subtract.outer(place, place)), delimiter=",")
+    assert load(folder / "corner.toml").notes == ("corner: 28 pairs of sensors at distance 0, of weight 1",)
+    # One half of a matrix that is to be mirrored, zeros in the other.
+    rewrite(folder, some_speeds(4, 24, 5).reshape(-1, 5))
+    np.savetxt(folder / "graph.csv", np.triu(700.0 * abs(np.subtract.outer(range(5), range(5)))), delimiter=",")
+    with pytest.raises(UserError, match=r"sensor 0 .* is at distance 0 from 4 others"):
+        load(declare("[graph]", "[graph]\nsymmetrise = true"))
 
 
 def test_weights_that_join_nobody_are_not_asked_for_a_unit(folder: Path, declare: Declare) -> None:
@@ -143,6 +152,10 @@ def test_a_header_of_numbers_shows_by_one_row_too_many(folder: Path, declare: De
     np.savetxt(folder / "speeds.csv", rows, "%.1f", ",", header="3,17,140", comments="")
     with pytest.raises(UserError, match=r"its first row \(3, 17, 140\) looks like a header"):
         load(declare("[speeds]", f'[speeds]\nunit = "{unit}"'))
+    # Whole readings that happen to rise, and one reading of the next day.
+    np.savetxt(folder / "speeds.csv", np.vstack(([21, 32, 50], rows)), "%g", ",")
+    d = load(declare("[speeds]", f'[speeds]\nunit = "{unit}"'))
+    assert d.notes == ("corner: the last 1 steps are a partial day and left out",)
 
 
 def test_a_home_that_is_nobodys(folder: Path, declare: Declare) -> None:

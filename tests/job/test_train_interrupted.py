@@ -70,6 +70,20 @@ def test_a_batch_systems_end_keeps_what_was_trained(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "out").glob("*seed*")) == ["seed-0.pt", "seed-1.pt", "seed-2.pt"]
     assert not list((tmp_path / "out").glob(".training*"))
 
+    # What another loss left there is not taken for its own.
+    (tmp_path / "out" / "seed-0.pt").unlink()
+    process = start(given)
+    while not (tmp_path / "out" / "seed-0.pt").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert list((tmp_path / "out").glob(".training-0*"))
+    process = start([*given, "--loss", "scd", "--set", "alpha1=0.5", "--set", "alpha3=0.5"])
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "seed 0: epoch 1 of 2" in out
+
     # Uninterrupted it gives the same.
     process = start(arguments(tmp_path, "again"))
     _, err = process.communicate(timeout=200)

@@ -278,7 +278,7 @@ def test_records_are_added_to(study: Study, tmp_path: Path) -> None:
         ("[1]", "--show", "not a records.jsonl as experiments.reproduce writes it"),
         ("", "--show --records nowhere.jsonl", "--records nowhere.jsonl: cannot be read (No such file or directory)"),
         ("", "--tables 2 --skip rd_l2,rd_kl,skd,ord,tcd,scd,stcd,fitnet,at,nst,best-stcd", "--skip leaves none of its"),
-        ("", "--bank-memory auto", "must not depend on what is free now"),
+        ("", "--bank-memory auto", "must not hang on what is free now"),
     ],
 )
 def test_refused(content: str, more: str, says: str, declared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,3 +143,10 @@ def test_a_command_that_names_no_file_is_no_dataset(tmp_path, monkeypatch, make_
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="say with --dataset"):
         best.dataset_of(make_document(dataset="own", command=command), "here")
+
+
+@pytest.mark.parametrize("runs", [None, "abc", [1], [{"validation": None}], [{"test": [1]}]])
+def test_damaged_runs_are_one_sentence(tmp_path, make_document, runs):
+    (tmp_path / "best.json").write_text(json.dumps(make_document() | {"per_seed": runs}))
+    with pytest.raises(UserError, match="is damaged, per_seed"):
+        best.read_best(tmp_path / "best.json")

@@ -44,6 +44,14 @@ def test_a_front_of_times_says_what_its_search_said(make_document):
     assert [row["front"] for row in table.rows] == [True, True, True]
 
 
+def test_points_of_two_searches_for_the_same_front_compete(make_document):
+    own = []
+    for score, n in ((4.0, 900), (5.0, 1000)):
+        own += read_front(front_document(points(make_document, (score, n, 91, 1.0)), "parameters", {}), "front.json")
+    (table,) = front(own)
+    assert [row["front"] for row in table.rows] == [True, False]
+
+
 def test_fronts_of_other_losses_or_data_do_not_compete(make_document):
     """As the store gives them: nobody has marked them yet."""
     prints = {"protocol": "p", "front": "f0"}
