@@ -25,7 +25,7 @@ from tests.faults.searches import Readers
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
-LENGTHS = "--dataset corner.toml --space space.toml --teacher-epochs 12 --epochs 9 --trials 4 --confirm 2x2"
+LENGTHS = "--dataset corner.toml --space space.toml --teacher-epochs 6 --epochs 5 --trials 4 --confirm 2x2"
 KEPT = "--cache-dir cache --store store"
 
 
