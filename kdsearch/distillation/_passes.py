@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kdsearch.distillation.packed import CorrelationRows, PackedCorrelation
 
@@ -22,7 +24,7 @@ def spatial(x: Tensor, bank: PackedCorrelation, rows: Tensor, weight: Tensor) ->
     if x.is_cuda and not _broken:
         try:
             return compiled(x, bank, rows, weight)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise
         except Exception as problem:
             # Any backend may lack a compiler or a feature; the loop below gives the same numbers.
@@ -44,19 +46,37 @@ def spatial(x: Tensor, bank: PackedCorrelation, rows: Tensor, weight: Tensor) ->
 
 
 _WIDTHS = 128
+_BACKEND: Any = "inductor"
 _broken: list[bool] = []
 
 
 def compiled(x: Tensor, bank: PackedCorrelation, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """:func:`spatial` in one kernel, compiled once for each number of channels."""
-    # A pruning passes through many widths: past the limit Dynamo would go on without compiling, and write [R, N, N].
-    with torch.compiler.config.patch(recompile_limit=_WIDTHS):  # type: ignore[attr-defined]
+    """:func:`spatial` in one kernel, compiled once for each of some numbers of channels.
+
+    A pruning passes through most widths on its way down, and each takes seconds to compile. A width between is filled
+    with zeros, and the rest scaled, so that the mean over channels stays what it is.
+    """
+    channels = x.shape[1]
+    width = kernel_width(channels)
+    if width == channels:
         return _whole()(x, bank.values, bank.scale, rows, weight)
+    scale = width / channels
+    sums, grad = _whole()(F.pad(x * scale, (0, 0, 0, width - channels)), bank.values, bank.scale, rows, weight)
+    return sums, grad[:, :channels] * scale
+
+
+def kernel_width(channels: int) -> int:
+    """The number of channels that a kernel is compiled for: to 8 each, then every fourth, eighth, sixteenth."""
+    step = 1 if channels <= 8 else 4 if channels <= 16 else 8 if channels <= 32 else 16
+    return -(-channels // step) * step
 
 
 @cache
 def _whole() -> Callable[..., tuple[Tensor, Tensor]]:
-    return torch.compile(spatial_whole)
+    # Past its limit Dynamo would go on without compiling, without a word, and write [R, N, N].
+    config: Any = torch.compiler.config
+    config.recompile_limit = max(config.recompile_limit, _WIDTHS)
+    return torch.compile(spatial_whole, backend=_BACKEND)
 
 
 def spatial_whole(x: Tensor, values: Tensor, scale: Tensor, rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,16 +100,28 @@ def spatial_whole(x: Tensor, values: Tensor, scale: Tensor, rows: Tensor, weight
 
 def temporal(x: Tensor, teacher: CorrelationRows, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Eq. 8 and its gradient: ``x [B, T, C, N], weight [T, lags] -> loss, gradient [B, T, C, N]``."""
-    steps, channels = x.shape[1:3]
-    loss, grad = x.new_zeros(()), torch.zeros_like(x)
-    for lag in range(1, weight.shape[1] + 1):
-        rows = teacher.rows[:, :-lag]
-        known = teacher.bank.values[rows, lag - 1] * teacher.bank.scale[rows, None].to(x.dtype)
-        d = x[:, :-lag] - x[:, lag:]
-        error = d.abs().mean(dim=2) - known
-        share = weight[: steps - lag, lag - 1, None]
-        loss = loss + (error * error * share).sum()
-        slope = (error * share * (2.0 / channels))[:, :, None] * d.sign()
-        grad[:, :-lag] += slope
-        grad[:, lag:] -= slope
-    return loss, grad
+    first, lag, sides = _step_pairs(x.shape[1], weight.shape[1], x.device, x.dtype)
+    rows = teacher.rows[:, first]
+    known = teacher.bank.values[rows, lag - 1] * teacher.bank.scale[rows, None].to(x.dtype)
+    d = x[:, first] - x[:, first + lag]
+    error = d.abs().mean(dim=2) - known
+    share = weight[first, lag - 1, None]
+    slope = (error * share * (2.0 / x.shape[2]))[:, :, None] * d.sign()
+    # All pairs at once, few launches: each slope is added at its first step and taken away at its second.
+    grad = (sides @ slope.flatten(2)).view_as(x)
+    return (error * error * share).sum(), grad
+
+
+@lru_cache(maxsize=16)
+def _step_pairs(steps: int, lags: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs of time steps not more than ``lags`` apart: first ``[P]``, how far the second is ``[P]``, ``[steps, P]``.
+
+    The matrix has 1 at the first step of each pair and -1 at the second.
+    """
+    first, second = torch.triu_indices(steps, steps, offset=1)
+    near = second - first <= lags
+    first, second = first[near], second[near]
+    sides = torch.zeros(steps, len(first), dtype=dtype)
+    sides[first, torch.arange(len(first))] = 1.0
+    sides[second, torch.arange(len(first))] = -1.0
+    return first.to(device), (second - first).to(device), sides.to(device)

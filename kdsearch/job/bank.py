@@ -17,6 +17,7 @@ from kdsearch.distillation.losses import Needs
 from kdsearch.distillation.sampled import Sampling, n_sampled_pairs
 from kdsearch.errors import UserError
 from kdsearch.models.stgcn import TEACHER
+from kdsearch.search.resources import gpu_bytes
 from kdsearch.training.checkpoint import Checkpoint
 from kdsearch.training.network import new_network
 
@@ -24,6 +25,7 @@ __all__ = ["allowed_bytes", "build", "check_teachers", "choose_sampling", "proto
 
 # A bank larger than this share of the memory that is free now is not built.
 _MEMORY_SHARE = 0.25
+_DEVICE_SHARE = 0.1
 
 # Of a protocol and of a search's identity, where pairs are sampled: results then compare only with the same pairs.
 KEY = "sampled pairs (--bank-memory)"
@@ -175,8 +177,15 @@ def build(
 
 
 def allowed_bytes(memory: int | str) -> int:
-    """Memory for a bank: what was given, or for ``"auto"`` a quarter of what is free now."""
-    return int(memory) if memory != "auto" else int(_MEMORY_SHARE * _free_memory())
+    """Memory for a bank: what was given, or for ``"auto"`` a quarter of what is free now.
+
+    Where there is a GPU also no more than a tenth of its memory: every trial on it holds a bank of its own there.
+    """
+    if memory != "auto":
+        return int(memory)
+    allowed = int(_MEMORY_SHARE * _free_memory())
+    device = gpu_bytes()
+    return allowed if device is None else min(allowed, int(_DEVICE_SHARE * device))
 
 
 def _free_memory() -> int:

@@ -31,7 +31,7 @@ TEACHER: Channels = ((1, 32, 64), (64, 32, 128))
 BASE: Channels = ((1, 8, 16), (16, 8, 32))
 STUDENT: Channels = ((1, 2, 4), (4, 2, 8))
 CHANNELS: dict[str, Channels] = {"teacher": TEACHER, "base": BASE, "student": STUDENT}
-# Time steps that a long input is taken in at once where no gradient is wanted: hidden layers then fit into the cache.
+# Time steps that a CPU takes at once of a long input, without gradients: hidden layers then fit into its cache.
 _PIECE = 24
 
 
@@ -331,7 +331,7 @@ class STGCN(nn.Module):
         """
         if x.shape[1] < self.n_his:
             raise ValueError(f"input has {x.shape[1]} time steps, the network needs at least {self.n_his}")
-        pieces = x.shape[1] >= self.n_his + 2 * _PIECE and not torch.is_grad_enabled()
+        pieces = x.shape[1] >= self.n_his + 2 * _PIECE and x.device.type == "cpu" and not torch.is_grad_enabled()
         out = self._pass_in_pieces(x, start) if pieces else self._pass(x, start)
         if x.shape[1] == self.n_his:
             out.prediction = out.prediction[:, 0]

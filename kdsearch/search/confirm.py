@@ -175,7 +175,14 @@ def _train(
     """One training, in a worker."""
     import ray
 
-    from kdsearch.search.trainable import is_out_of_memory, one_line, prepare_device, release_memory, reseed
+    from kdsearch.search.trainable import (
+        die_with_device,
+        is_out_of_memory,
+        one_line,
+        prepare_device,
+        release_memory,
+        reseed,
+    )
 
     device = prepare_device(cpus, gpus, memory_fraction)
     release_memory()
@@ -189,6 +196,7 @@ def _train(
             if not math.isfinite(report.score):
                 return SeedRun(seed, 0, math.nan, {}, seconds, error=f"diverged in epoch {report.epoch}")
     except Exception as problem:
+        die_with_device(problem)
         if is_out_of_memory(problem):
             raise  # of the moment, not of the configuration: not kept, as with a worker that died
         return SeedRun(seed, 0, math.nan, {}, seconds, error=one_line(problem))

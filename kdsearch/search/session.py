@@ -36,6 +36,8 @@ ENVIRONMENT = {
     "RAY_prestart_worker_first_driver": "0",
     # Workers begin with what a trial needs, while this process still sets up the search.
     "RAY_preload_python_modules": "torch,ray.tune,kdsearch.search.trainable,kdsearch.distillation.objective",
+    # Each graph is one heavy kernel: a pool as wide as the machine in every worker would compile nothing sooner.
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # 3.4 ms a report and five files a trial
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours knows SIGTERM and a second Ctrl-C too
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # nothing is restored from Tune's snapshots

@@ -6,7 +6,9 @@ import contextlib
 import gc
 import io
 import math
+import os
 import random
+import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -26,6 +28,8 @@ _TRACEBACK = 4000  # characters of a traceback kept, from its end
 # A checkpoint is due once this many times its own cost has passed since the last: at most 2% of the time goes to them.
 _CHECKPOINT_SHARE = 50
 # What torch says where it has no exception of its own for it.
+# Of an error after which CUDA gives nothing but errors to this process.
+_DEVICE_LOST = ("CUDA error", "CUDA driver", "No CUDA GPUs are available", "CUDA-capable device")
 _NO_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 # Longest wait for the other first actors of a run; on a shared cluster they may not all get their place.
 _TOGETHER_S = 30.0
@@ -66,6 +70,7 @@ class TrialActor(tune.Trainable):
             self._objective: Objective = ray.get(objective[0])
             self._device = prepare_device(cpus, gpus, memory_fraction)
         except Exception as error:  # would look like a death of the worker, and be tried again
+            die_with_device(error)
             self._broken = error
         _wait_for_others(*together)
         gc.collect()
@@ -101,6 +106,7 @@ class TrialActor(tune.Trainable):
             if not done:
                 report.state = self._checkpoint(self._run)
         except Exception as error:
+            die_with_device(error)
             report, done = self._failure(error), True
         if done:
             self._run = None
@@ -112,7 +118,8 @@ class TrialActor(tune.Trainable):
         reseed(self._seed)
         run = self._objective.trainer(self._params, self._device, self._seed)
         if self._restore is not None:
-            state, self._restore = unpack(self._restore, self._device), None
+            # On the CPU: optimisers count their steps there, and would read the device at every update.
+            state, self._restore = unpack(self._restore), None
             run.load_state_dict(state["run"])
             self._epoch, self._seconds = state["epoch"], state["seconds"]
         return run
@@ -183,6 +190,7 @@ def prepare_device(cpus: float, gpus: float, memory_fraction: float | None) -> s
     torch.set_num_threads(max(1, int(cpus)))
     if gpus <= 0 or not torch.cuda.is_available():
         return "cpu"
+    torch.backends.cudnn.allow_tf32 = False  # convolutions as exact as matrix products, which have it off by default
     if memory_fraction is not None:
         torch.cuda.set_per_process_memory_fraction(memory_fraction)
     return "cuda"
@@ -209,9 +217,9 @@ def pack(state: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(data: bytes, device: str = "cpu") -> dict[str, Any]:
-    """The state that :func:`pack` wrote; code in it is never run."""
-    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+def unpack(data: bytes) -> dict[str, Any]:
+    """The state that :func:`pack` wrote, on the CPU; code in it is never run."""
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return state
 
 
@@ -221,6 +229,18 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     said = str(error)
     return isinstance(error, RuntimeError) and any(words in said for words in _NO_MEMORY)
+
+
+def die_with_device(error: BaseException) -> None:
+    """End this process if its device is lost, to which nothing but another process can come back.
+
+    The trial goes on elsewhere from its last state, as that of any worker that dies. To be out of memory is no loss.
+    """
+    lost = isinstance(error, torch.AcceleratorError) or any(words in str(error) for words in _DEVICE_LOST)
+    if lost and not is_out_of_memory(error):
+        traceback.print_exception(error)
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def one_line(error: BaseException) -> str:

@@ -74,7 +74,7 @@ def _seeds(best: Mapping[str, Any]) -> Markup:
         if len(runs) == 1:
             rows.append(["mean", None, *(f"{m:.3f}" for m in means)])
         else:
-            deviations = [statistics.stdev(c) for c in columns]
+            deviations = [statistics.stdev(c) if all(map(math.isfinite, c)) else math.nan for c in columns]
             cells = [f"{m:.3f} ± {d:.3f}" for m, d in zip(means, deviations, strict=True)]
             rows.append(["mean ± standard deviation", None, *cells])
             halves = [half_interval(c) or 0.0 for c in columns]
