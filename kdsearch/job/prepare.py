@@ -11,6 +11,7 @@ from kdsearch.distillation import losses
 from kdsearch.distillation.bank import TeacherBank
 from kdsearch.distillation.ensemble import MeanForecaster
 from kdsearch.distillation.objective import DistillationObjective
+from kdsearch.errors import UserError
 from kdsearch.job import bank as banks
 from kdsearch.job import pruning as prunings
 from kdsearch.job.plan import Plan
@@ -155,13 +156,23 @@ def build_bank(
 
 
 def _peak_bytes(objective: DistillationObjective | PruningObjective, space: Space) -> int:
-    """Device memory of one trial, measured: one update of the largest batch and one validation."""
+    """Device memory of one trial, measured: one update of the largest batch and one validation.
+
+    Raises:
+        UserError: one trial alone does not fit.
+    """
     import torch
 
     largest: dict[str, Any] = {p.name: max(p.choices) if p.choices else p.high for p in space.parameters}
     torch.cuda.reset_peak_memory_stats()
-    trainer = objective.trainer(space.full(largest), "cuda", 0)
-    trainer.rehearse()
+    try:
+        trainer = objective.trainer(space.full(largest), "cuda", 0)
+        trainer.rehearse()
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"a trial of batch size {largest.get('batch_size', '?')}, the largest of the space, does not fit on the "
+            "device even alone: fix a smaller one by --set batch_size=N, or give the teacher bank less --bank-memory"
+        ) from None
     peak = torch.cuda.max_memory_allocated()
     del trainer
     torch.cuda.empty_cache()
