@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdsearch import rows
 from kdsearch.distillation import _passes
@@ -278,3 +279,32 @@ def test_too_little_to_correlate():
     bank = CorrelationRows(PackedCorrelation.encode(temporal_pairs(draw(0, 1, 4, 2, 2), 2)[0]), torch.arange(4)[None])
     with pytest.raises(ValueError, match="holds 2 lags"):
         temporal_correlation_loss(draw(0, 1, 4, 2, 2), bank)
+
+
+def test_all_pairs_of_time_steps_are_few_launches():
+    """On a device each operator is a launch, and there were seven times as many when each lag had its own."""
+    calls = []
+
+    class Counted(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            calls.append(function)
+            return function(*args, **(kwargs or {}))
+
+    x = draw(0, 2, 10, 3, 5)
+    bank = CorrelationRows(PackedCorrelation.encode(draw(1, 20, 9, 5).abs()), torch.arange(20).view(2, 10))
+    weight = draw(2, 10, 9).abs()
+    _passes.temporal(x, bank, weight)  # the pairs are looked up once
+    with Counted():
+        loss, gradient = _passes.temporal(x, bank, weight)
+    assert len(calls) < 40
+    leaf = x.clone().requires_grad_()
+    slow = torch.zeros((), dtype=x.dtype)
+    known = bank.bank.values.double() * bank.bank.scale.double()[:, None, None]
+    for first in range(10):
+        for second in range(first + 1, 10):
+            told = known[bank.rows[:, first], second - first - 1]
+            gap = (leaf[:, first] - leaf[:, second]).abs().mean(dim=1) - told
+            slow = slow + weight[first, second - first - 1] * gap.square().sum()
+    slow.backward()
+    assert loss.item() == pytest.approx(slow.item(), rel=1e-9)
+    torch.testing.assert_close(gradient, leaf.grad, rtol=1e-9, atol=1e-12)
