@@ -152,7 +152,7 @@ def _whole_days(readings: NDArray[np.float64], path: Path, d: Declaration, notes
 
 def _counts(row: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
     """Whether readings are whole numbers that only rise, as those over some of pandas' columns, and unlike the rest."""
-    if len(row) < 3 or not np.allclose(row, row.round(), atol=1e-6) or (np.diff(row) < 0.5).any():
+    if len(row) < 3 or not len(others) or not np.allclose(row, row.round(), atol=1e-6) or (np.diff(row) < 0.5).any():
         return False
     with np.errstate(invalid="ignore"):
         outside = (row < np.fmin.reduce(others)) | (row > np.fmax.reduce(others))

@@ -152,6 +152,9 @@ def test_a_header_of_numbers_shows_by_one_row_too_many(folder: Path, declare: De
     np.savetxt(folder / "speeds.csv", rows, "%.1f", ",", header="3,17,140", comments="")
     with pytest.raises(UserError, match=r"its first row \(3, 17, 140\) looks like a header"):
         load(declare("[speeds]", f'[speeds]\nunit = "{unit}"'))
+    np.savetxt(folder / "speeds.csv", [[3, 17, 140]], "%g", ",")
+    with pytest.raises(UserError, match="has 0 whole days"):
+        load(folder / "corner.toml")
     # Whole readings that happen to rise, and one reading of the next day.
     np.savetxt(folder / "speeds.csv", np.vstack(([21, 32, 50], rows)), "%g", ",")
     d = load(declare("[speeds]", f'[speeds]\nunit = "{unit}"'))
