@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 
@@ -68,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args["fixed"] = command.settings(args["fixed"])
     from kdsearch.job.train import TrainSettings, run_training
 
-    given = [uri.without_secrets(text) for text in (sys.argv[1:] if argv is None else argv)]
-    return run_training(TrainSettings(**args, command=shlex.join(["python", "-m", "kdsearch.train", *given])))
+    given = sys.argv[1:] if argv is None else argv
+    return run_training(TrainSettings(**args, command=uri.command_line("kdsearch.train", given)))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 
@@ -189,8 +188,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from kdsearch.job.run import run_job
     from kdsearch.job.settings import JobSettings
 
-    given = [uri.without_secrets(text) for text in (sys.argv[1:] if argv is None else argv)]
-    return run_job(JobSettings(**args, command=shlex.join(["python", "-m", "kdsearch.tune", *given])))
+    given = sys.argv[1:] if argv is None else argv
+    return run_job(JobSettings(**args, command=uri.command_line("kdsearch.tune", given)))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kdsearch import command
 from kdsearch.errors import UserError
+from kdsearch.remote import uri
 
 TABLES = range(1, 9)
 OURS = ("shipping",)
@@ -136,8 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from experiments.reproduce.run import reproduce
     from experiments.reproduce.settings import Settings
 
-    words = list(argv) if argv is not None else sys.argv[1:]
-    line = " ".join(["python -m experiments.reproduce", *words])
+    line = uri.command_line("experiments.reproduce", sys.argv[1:] if argv is None else argv)
     return reproduce(Settings(**{f.name: args[f.name] for f in fields(Settings) if f.name in args}, command=line))
 
 

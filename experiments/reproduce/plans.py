@@ -157,18 +157,17 @@ def _params(row: Row, plan: Plan, settings: Settings) -> Params:
 
 def _told(row: Row, plan: Plan, settings: Settings) -> Params:
     """What a row without a rival has."""
+    fit = plan.teacher if row.kind in ("teacher", "base") else plan.student
+    protocol = Params({"batch_size": fit.batch_size, "learning_rate": fit.learning_rate}, "protocol")
     if row.kind not in ("student", "pruned"):
-        fit = plan.teacher if row.kind in ("teacher", "base") else plan.student
-        return Params({"batch_size": fit.batch_size, "learning_rate": fit.learning_rate}, "protocol")
+        return protocol
     stored = [r for r in store.read(plan.dataset.name, settings.store) if _is_of(r, row, plan.dataset)]
     if stored:
         best = min(stored, key=lambda r: r.score)
         epochs = best.search.get("epochs", plan.student.epochs)
         length = "" if epochs == plan.student.epochs else f" ({epochs} epochs)"
         return Params(dict(best.params), f"store of searches{length}")
-    if row.loss == "none" and row.prune is None:
-        return Params({"batch_size": plan.student.batch_size, "learning_rate": plan.student.learning_rate}, "protocol")
-    return _unsearched(row, plan)
+    return protocol if row.loss == "none" and row.prune is None else _unsearched(row, plan)
 
 
 def _is_of(result: Result, row: Row, dataset: Dataset) -> bool:

@@ -222,9 +222,11 @@ def _new_astgcn(dataset: Dataset, seed: int) -> ASTGCN:
 
 def holds_network(task: Task, dataset: Dataset, cache: Path) -> bool:
     """Whether :func:`network_of` will find the network of a finished task."""
-    if kept.read(task.path) is None:
+    try:
+        weights = kept.weights_of(task.path)
+    except UserError:
         return False
-    return bool(kept.weights_of(task.path)) or _network_path(task, dataset, cache).exists()
+    return bool(weights) or _network_path(task, dataset, cache).exists()
 
 
 def _network_path(task: Task, dataset: Dataset, cache: Path) -> Path:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdsearch.paths import home
 
-__all__ = ["Uri", "folder", "local", "without_secrets"]
+__all__ = ["Uri", "command_line", "folder", "local", "without_secrets"]
 
 # Two letters or more: C:/ is a drive.
 _URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
@@ -58,6 +60,11 @@ def local(text: str) -> Path:
     if _URI.match(text):
         raise argparse.ArgumentTypeError(f"wants a path of this machine, not the address {without_secrets(text)}")
     return home(Path(text))
+
+
+def command_line(module: str, given: Sequence[str]) -> str:
+    """A command as it can be run again, for the record: without the secrets in its addresses."""
+    return shlex.join(["python", "-m", module, *map(without_secrets, given)])
 
 
 def without_secrets(text: str) -> str:

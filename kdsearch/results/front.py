@@ -48,11 +48,10 @@ def read_front(document: Mapping[str, Any], where: str) -> list[Result]:
     points = document.get("points")
     if document.get("schema") != SCHEMA or not isinstance(points, list):
         raise UserError(f"{where}: is no front of this version of kdsearch")
+    if not all(isinstance(point, dict) for point in points):
+        raise UserError(f"{where}: is damaged, its points are not objects")
     weighed = document.get("cost", "parameters")
-    return [
-        Result.read({**point, "weighed": weighed}, f"{where}: point {i}") if isinstance(point, dict) else point
-        for i, point in enumerate(points, start=1)
-    ]
+    return [Result.read({**point, "weighed": weighed}, f"{where}: point {i}") for i, point in enumerate(points, 1)]
 
 
 def read_front_file(path: Path) -> list[Result]:

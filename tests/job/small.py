@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from kdsearch import command, tune
 from kdsearch.data.simulate import simulate
 
 NAME = "few"
@@ -36,3 +38,11 @@ def declare(folder: Path) -> Path:
     path = folder / f"{NAME}.toml"
     path.write_text(_TOML)
     return path
+
+
+def assert_refused(arguments: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong call of tune is one sentence, and leaves nothing in the folder it is called from."""
+    assert command.run(tune.main, arguments.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+    assert not list(Path().iterdir())

@@ -44,11 +44,7 @@ def test_refused_before_anything_is_written(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments, says = REFUSED[case]
-    assert command.run(tune.main, arguments.split()) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert says in line
-    assert not list(tmp_path.iterdir())
+    small.assert_refused(*REFUSED[case], capsys)
 
 
 def test_known_points_of_the_network_come_first() -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kdsearch import command, export, tune
+from kdsearch import command, export
 from kdsearch.data import load
 from kdsearch.models.stgcn import BASE, STUDENT, Channels
 from kdsearch.search import space
@@ -51,11 +51,7 @@ def test_refused_before_anything_is_written(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments, says = REFUSED[case]
-    assert command.run(tune.main, arguments.split()) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert says in line
-    assert not list(tmp_path.iterdir())
+    small.assert_refused(*REFUSED[case], capsys)
 
 
 def start(module: str, *arguments: str) -> subprocess.Popen[str]:

@@ -79,7 +79,10 @@ def test_a_folder_without_a_front(tmp_path, capsys):
     assert "--objective pareto leaves one" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("document", [{}, {"schema": 1}, {"schema": 2, "points": []}, {"schema": 1, "points": [{}]}])
+@pytest.mark.parametrize(
+    "document",
+    [{}, {"schema": 1}, {"schema": 2, "points": []}, {"schema": 1, "points": [{}]}, {"schema": 1, "points": [5]}],
+)
 def test_no_front(document):
     with pytest.raises(UserError, match="here"):
         read_front(document, "here")
