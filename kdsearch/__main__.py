@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from kdsearch import fingerprint
-from kdsearch.command import run, suggestion
-from kdsearch.errors import UserError
+from kdsearch.command import run
+from kdsearch.errors import UserError, suggestion
 
 __all__ = ["COMMANDS", "main"]
 

@@ -6,7 +6,6 @@ Nothing here imports more than the standard library, so that ``--help`` stays in
 from __future__ import annotations
 
 import argparse
-import difflib
 import errno
 import math
 import os
@@ -16,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, NoReturn
 
-from kdsearch.errors import UserError
+from kdsearch.errors import BROKEN_PIPE, INTERRUPTED, USER_ERROR, UserError, suggestion
 
 __all__ = [
     "Clock",
@@ -36,7 +35,6 @@ __all__ = [
     "setting",
     "settings",
     "size",
-    "suggestion",
 ]
 
 Value = bool | int | float | str
@@ -53,10 +51,6 @@ class Clock:
         passed = int(time.monotonic() - self._began)
         print(f"[{passed // 60:3d}:{passed % 60:02d}] {line}", flush=True)
 
-
-USER_ERROR = 2
-INTERRUPTED = 130  # 128 + SIGINT, what a shell reports for a command ended by Ctrl-C
-BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b")
@@ -150,12 +144,6 @@ class Parser(argparse.ArgumentParser):
             hint = suggestion(first, options) if first.startswith("-") else ""
             message = f"unknown argument {given}{hint}; {self.prog} --help lists the known ones"
         raise UserError(message)
-
-
-def suggestion(given: str, known: Iterable[str]) -> str:
-    """``"; did you mean X?"`` where a known name is near the given one, else nothing."""
-    near = difflib.get_close_matches(given, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def positive_int(text: str) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdsearch.command import Parser, program, run, suggestion
-from kdsearch.errors import UserError
+from kdsearch.command import Parser, program, run
+from kdsearch.errors import UserError, suggestion
 from kdsearch.remote import uri
 from kdsearch.remote.uri import Uri, folder
 

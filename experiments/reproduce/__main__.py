@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from importlib.util import find_spec
-from pathlib import Path
 
 from kdsearch import command
 from kdsearch.errors import UserError
@@ -62,7 +61,7 @@ def parser() -> command.Parser:
     )
     what = p.add_argument_group("what")
     what.add_argument("--dataset", default="demo", metavar="NAME|FILE", help="pemsd7, pemsd8, demo, or a TOML file")
-    what.add_argument("--data-dir", type=Path, metavar="DIR", help="where the raw files lie or are downloaded to")
+    what.add_argument("--data-dir", type=uri.local, metavar="DIR", help="where the raw files lie or are downloaded to")
     what.add_argument(
         "--tables",
         type=numbers(TABLES, OURS),
@@ -83,7 +82,7 @@ def parser() -> command.Parser:
     )
     how = p.add_argument_group("how long")
     how.add_argument("--seeds", type=command.positive_int, metavar="N", help="trainings of each row (default: 5)")
-    how.add_argument("--seed", type=command.non_negative_int, default=0, metavar="N", help="of teacher and base model")
+    how.add_argument("--seed", type=command.seed, default=0, metavar="N", help="of teacher and base model")
     how.add_argument("--teachers", type=command.positive_int, default=3, metavar="N", help="in a mean of teachers")
     how.add_argument("--epochs", type=command.positive_int, metavar="N", help="of every student (default: the space's)")
     how.add_argument("--teacher-epochs", type=command.positive_int, metavar="N", help="(default: the space's)")
@@ -94,12 +93,14 @@ def parser() -> command.Parser:
     told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in QUICK.items())
     how.add_argument("--quick", action="store_true", help=f"a trial run: {told}, where not given")
     where = p.add_argument_group("where")
-    where.add_argument("--output", type=Path, metavar="DIR", help="(default: runs/<dataset>-reproduce)")
+    where.add_argument("--output", type=uri.local, metavar="DIR", help="(default: runs/<dataset>-reproduce)")
     where.add_argument("--resume", action="store_true", help="carry on; refuse other lengths than it was begun with")
-    where.add_argument("--cache-dir", type=Path, metavar="DIR", help="trained networks (default: the user's cache)")
-    where.add_argument("--records", type=Path, metavar="FILE", help="records.jsonl of earlier trainings, not repeated")
+    where.add_argument(
+        "--cache-dir", type=uri.local, metavar="DIR", help="trained networks (default: the user's cache)"
+    )
+    where.add_argument("--records", type=uri.local, metavar="FILE", help="records.jsonl of earlier trainings to reuse")
     where.add_argument("--show", action="store_true", help="train nothing: show the rows that are finished")
-    where.add_argument("--store", type=Path, metavar="DIR", help="of best configurations")
+    where.add_argument("--store", type=uri.local, metavar="DIR", help="of best configurations")
     where.add_argument("--dpi", type=command.positive_int, default=150, metavar="N", help="dots an inch of a picture")
     where.add_argument(
         "--concurrency", type=command.count_or_auto, default="auto", metavar="N", help="trainings at once"

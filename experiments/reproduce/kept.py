@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from kdsearch.errors import UserError
-from kdsearch.training.checkpoint import load_tensors, save_tensors
+from kdsearch.training.checkpoint import DamagedFile, load_tensors, save_tensors
 
 __all__ = ["Record", "keep", "locked", "read", "weights_of"]
 
@@ -81,16 +81,12 @@ def _payload(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        path.open("rb").close()
-    except OSError as error:  # no damage: it stays
-        raise UserError(f"{path} cannot be read ({error.strerror})") from None
-    try:
         payload = load_tensors(path)
         if payload["format"] != _FORMAT:
-            raise UserError("another format")
+            raise DamagedFile("another format")
         Record(**payload["record"])
         payload["weights"].items()
-    except (UserError, KeyError, TypeError, AttributeError):
+    except (DamagedFile, KeyError, TypeError, AttributeError):
         path.unlink(missing_ok=True)
         return None
     return payload

@@ -16,32 +16,45 @@ from kdsearch.errors import UserError
 from kdsearch.results.files import read_json, write_json, write_text
 from kdsearch.results.formats import render
 
-__all__ = ["begin", "draw", "needed", "write"]
+__all__ = ["begin", "check_begun", "draw", "needed", "write"]
 
 _RECORD = "run.json"
 _FORMS = ("csv", "md", "tex")
 
 
-def begin(output: Path, settings: Settings, dataset: Dataset) -> None:
-    """Write what the run is, before anything is trained; with ``resume`` refuse another run than the one begun there.
+def check_begun(output: Path, settings: Settings, dataset: Dataset) -> None:
+    """With ``resume`` refuse another run than the one begun there; nothing is written.
 
     Raises:
-        UserError: nothing was begun there, it was another run, or the folder cannot be written.
+        UserError: nothing was begun there, or it was another run.
     """
-    told = {"dataset": dataset.name, "data": dataset.fingerprint, **settings.lengths()}
+    if not settings.resume:
+        return
     path = output / _RECORD
-    if settings.resume:
-        if not path.exists():
-            raise UserError(f"--resume: nothing was begun in {output}; leave --resume out, or name its --output")
-        before = read_json(path, "the record of a run")
-        for name, value in told.items():
-            if before.get(name) != value:
-                raise UserError(
-                    f"--resume: {output} was begun with {name} {before.get(name)}, not {value}; give it as it was, or "
-                    "leave --resume out to build other tables there"
-                )
-    document = {**told, "command": settings.command, "code": fingerprint.code(), "versions": fingerprint.versions()}
-    write_json(path, document)
+    if not path.exists():
+        raise UserError(f"--resume: nothing was begun in {output}; leave --resume out, or name its --output")
+    before = read_json(path, "the record of a run")
+    for name, value in _told(settings, dataset).items():
+        if before.get(name) != value:
+            raise UserError(
+                f"--resume: {output} was begun with {name} {before.get(name)}, not {value}; give it as it was, or "
+                "leave --resume out to build other tables there"
+            )
+
+
+def begin(output: Path, settings: Settings, dataset: Dataset) -> None:
+    """Write what the run is, before anything is trained.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    record = {"command": settings.command, "code": fingerprint.code(), "versions": fingerprint.versions()}
+    write_json(output / _RECORD, {**_told(settings, dataset), **record})
+
+
+def _told(settings: Settings, dataset: Dataset) -> dict[str, Any]:
+    """What must agree for a run to be the same."""
+    return {"dataset": dataset.name, "data": dataset.fingerprint, **settings.lengths()}
 
 
 def write(study: Study, output: Path) -> list[Path]:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from experiments.reproduce.contents import FIGURES
-from experiments.reproduce.output import begin, draw, needed, write
-from experiments.reproduce.plans import plan_rows, tasks_of
+from experiments.reproduce.output import begin, check_begun, draw, needed, write
+from experiments.reproduce.plans import RowPlan, plan_rows, tasks_of
 from experiments.reproduce.records import NAME, write_records
 from experiments.reproduce.rows import ROWS
 from experiments.reproduce.runner import run
 from experiments.reproduce.settings import Settings
 from experiments.reproduce.study import Study
 from experiments.reproduce.work import holds_network
-from kdsearch.command import Clock, suggestion
-from kdsearch.errors import UserError
+from kdsearch.command import Clock
+from kdsearch.errors import INTERRUPTED, UserError, suggestion
 from kdsearch.job.plan import check_cache
+from kdsearch.search.settings import output_lock
 
 __all__ = ["reproduce"]
-
-_INTERRUPTED = 130
 
 
 def reproduce(settings: Settings) -> int:
@@ -46,7 +45,16 @@ def reproduce(settings: Settings) -> int:
     output = settings.output or Path("runs") / f"{dataset.name}-reproduce"
     if not settings.show:
         check_cache(next(iter(plans.values())).plan.cache)
-    begin(output, settings, dataset)
+    check_begun(output, settings, dataset)
+    with output_lock(output):
+        return _reproduce(settings, plans, keys, shown, output)
+
+
+def _reproduce(
+    settings: Settings, plans: Mapping[str, RowPlan], keys: Sequence[str], shown: Mapping[str, bool], output: Path
+) -> int:
+    """The same, once everything is checked and the folder is held."""
+    begin(output, settings, next(iter(plans.values())).plan.dataset)
     drawn = {row.key for number in settings.figures for row in FIGURES[number].rows}
     say = Clock()
     tasks = tasks_of({key: plans[key] for key in keys if shown[key]}, settings)
@@ -54,7 +62,7 @@ def reproduce(settings: Settings) -> int:
         records = run(plans, tasks, settings, say, drawn)
     except KeyboardInterrupt:
         print("interrupted; what is done is kept, the same command carries on", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
     if tasks and not records:
         raise UserError("--show: none of these trainings is finished; leave --show out to train them")
     write_records(output / NAME, tasks, records)

@@ -93,7 +93,7 @@ def assemble(declaration: Declaration, speeds_file: Path, graph_file: Path) -> D
     readings *= MPH[d.speeds.unit]
     if d.missing == "zero":
         readings[readings == 0] = np.nan
-    _refuse_other_quantity(readings, speeds_file, d)
+    _refuse_other_quantity(readings, speeds_file)
     days = _whole_days(readings, speeds_file, d, notes)
     weights, distances = _graph(d, graph_file, days.shape[2], notes)
     _look_at_graph(weights, graph_file, d, notes)
@@ -114,7 +114,7 @@ def assemble(declaration: Declaration, speeds_file: Path, graph_file: Path) -> D
     )
 
 
-def _refuse_other_quantity(readings: NDArray[np.float64], path: Path, d: Declaration) -> None:
+def _refuse_other_quantity(readings: NDArray[np.float64], path: Path) -> None:
     """Flow read as speed, or a wrong unit, is told rather than learned."""
     fast = readings > readers.FASTEST_MPH
     if fast.any():

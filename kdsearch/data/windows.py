@@ -66,10 +66,6 @@ class Windows:
         """Day and start step of windows: ``index [B]`` -> ``(day [B], start [B])``."""
         return torch.div(index, self.per_day, rounding_mode="floor"), index % self.per_day
 
-    def last_start(self, run: int = 1, steps: int = 1) -> int:
-        """The latest start of a run whose targets, ``steps`` ahead of every window, lie within the day."""
-        return self.days.shape[1] - self.n_his - (run - 1) - steps
-
     def inputs(self, day: Tensor, start: Tensor, run: int = 1) -> Tensor:
         """Histories of ``run`` consecutive windows from ``start``: ``[B, n_his + run - 1, N]``, z-scored."""
         return _gather(self.days, day, start, self.n_his + run - 1)

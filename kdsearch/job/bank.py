@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from kdsearch.distillation.ensemble import BANKS_AT_ONCE, averaged
 from kdsearch.distillation.losses import Needs
 from kdsearch.distillation.sampled import Sampling, n_sampled_pairs
 from kdsearch.errors import UserError
+from kdsearch.limits import free_memory
 from kdsearch.models.stgcn import TEACHER
 from kdsearch.search.resources import gpu_bytes
 from kdsearch.training.checkpoint import Checkpoint
@@ -162,7 +162,7 @@ def build(
             "the teacher runs with every trial instead, which is much slower"
         )
         return None, teachers[0], 0.0
-    if sampling is not None and size * _at_once(len(teachers)) > (_free_memory() // 2 if memory == "auto" else allowed):
+    if sampling is not None and size * _at_once(len(teachers)) > (free_memory() // 2 if memory == "auto" else allowed):
         raise UserError(
             f"--bank-memory: the sampled pairs that this began with take {size / 1e9:.2f} GB, which is more than there "
             "is or was allowed: allow more, or run it where there is more memory"
@@ -198,18 +198,6 @@ def allowed_bytes(memory: int | str) -> int:
     """
     if memory != "auto":
         return int(memory)
-    allowed = int(_MEMORY_SHARE * _free_memory())
+    allowed = int(_MEMORY_SHARE * free_memory())
     device = gpu_bytes()
     return allowed if device is None else min(allowed, int(_DEVICE_SHARE * device))
-
-
-def _free_memory() -> int:
-    """Bytes that can be had without swapping: what only caches files counts as free."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 8 << 30

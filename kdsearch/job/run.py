@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdsearch.command import INTERRUPTED
 from kdsearch.contents import BEST, CHECKPOINTS, FRONT, JOURNAL, REPORT, TENSORBOARD, TRIALS
+from kdsearch.errors import INTERRUPTED
 from kdsearch.job import remote as remotes
 from kdsearch.job.plan import Plan, check
 from kdsearch.job.prepare import prepare
@@ -87,6 +87,9 @@ def _search(plan: Plan, settings: JobSettings, before: tuple[float, int] | None,
         f"{dataset.name}: {dataset.n_nodes} sensors, {split.total} days "
         f"({split.train} training, {split.validation} validation, {split.test} test), loss {plan.space.loss}"
     )
+    if dataset.n_missing:
+        share = 100 * dataset.n_missing / (split.total * dataset.steps_per_day * dataset.n_nodes)
+        say(f"{dataset.n_missing} readings are missing ({share:.2g}%): losses and figures leave them out")
     for note in dataset.notes:
         say(f"note: {note}")
     warm = plan.search.warm

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from kdsearch import fingerprint
-from kdsearch.command import INTERRUPTED, Clock
+from kdsearch.command import Clock
 from kdsearch.data import Dataset
 from kdsearch.data.site import Site
 from kdsearch.distillation.objective import TRAINING_PARAMS, DistillationObjective
-from kdsearch.errors import UserError
+from kdsearch.errors import INTERRUPTED, UserError
 from kdsearch.job.bank import recorded_sampling
 from kdsearch.job.plan import SHAPE, Plan, check, check_cache, check_output
 from kdsearch.job.prepare import build_bank, build_objective, start_of

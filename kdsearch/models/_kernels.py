@@ -32,7 +32,7 @@ def graph_gather(x: Array, starts: Array, columns: Array, values: Array, out: Ar
         last: one past the last block.
     """
     n_rows, n = x.shape
-    lanes = 64
+    lanes = LANES
     nodes = np.empty((n, lanes), np.float32)
     done = np.empty((n, lanes), np.float32)
     for block in range(first, last):
@@ -75,7 +75,7 @@ def graph_scatter(g: Array, starts: Array, columns: Array, values: Array, out: A
         last: one past the last block.
     """
     n_rows, n = out.shape
-    lanes = 64
+    lanes = LANES
     nodes = np.empty((n, lanes), np.float32)
     done = np.empty((n, lanes), np.float32)
     for block in range(first, last):

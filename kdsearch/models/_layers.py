@@ -193,15 +193,8 @@ class _Temporal(torch.autograd.Function):
         steps = length - kt + 1
         out_shape = (-1, batch, steps, n)
         last = x[:, :, kt - 1 :].reshape(c_in, -1)
-        taps = None
-        if batch == 1 and not any(ctx.needs_input_grad):
-            # Steps of one sample lie side by side: the matrices are read where they are.
-            y = torch.addmm(bias[:, None], weight[-c_in:].t(), last)
-            for k in range(kt - 1):
-                y.addmm_(weight[k * c_in : (k + 1) * c_in].t(), x[:, 0, k : k + steps].reshape(c_in, -1))
-        else:
-            taps = last if kt == 1 else torch.cat([x[:, :, k : k + steps] for k in range(kt)]).view(kt * c_in, -1)
-            y = torch.addmm(bias[:, None], weight.t(), taps)
+        taps = last if kt == 1 else torch.cat([x[:, :, k : k + steps] for k in range(kt)]).view(kt * c_in, -1)
+        y = torch.addmm(bias[:, None], weight.t(), taps)
         ctx.kt, ctx.activation, ctx.shape = kt, activation, x.shape
         if activation == "sigmoid":
             out = y.sigmoid_()

@@ -9,8 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from kdsearch.command import suggestion
-from kdsearch.errors import UserError
+from kdsearch.errors import UserError, suggestion
 from kdsearch.search.space import PARETO, PRUNING, TRAINING, WHOLE, Defaults, Parameter, Range, Space, Value, points
 from kdsearch.training.recipe import PAPER, RECIPES, student_rate
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 
-from kdsearch.command import suggestion
-from kdsearch.errors import UserError
+from kdsearch.errors import UserError, suggestion
 
 __all__ = ["SAMPLERS", "SCHEDULERS", "check_sampler", "check_scheduler"]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from typing import Literal
 
 from kdsearch.errors import UserError
+from kdsearch.limits import cores
 
 __all__ = ["Machine", "Node", "Plan", "local_machine", "make_plan"]
 
@@ -69,9 +69,8 @@ def local_machine() -> Machine:
     """This machine, with the cores this process may use and the devices torch can use."""
     import torch
 
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return Machine((Node(cpus, gpus),), gpu_bytes())
+    return Machine((Node(cores(), gpus),), gpu_bytes())
 
 
 def gpu_bytes() -> int | None:

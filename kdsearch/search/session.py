@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from kdsearch.command import USER_ERROR
-from kdsearch.errors import UserError
+from filelock import FileLock, Timeout
+
+from kdsearch.errors import USER_ERROR, UserError
 from kdsearch.search.reaper import Reaper
 from kdsearch.search.resources import Machine, Node, gpu_bytes, local_machine
 
@@ -50,6 +51,10 @@ _NO_TOKEN = "InvalidAuthToken"
 # Methods of Ray's node, each starting a process; one that a version of Ray does not have is passed over.
 _NEEDLESS = ("start_monitor", "start_log_monitor", "start_api_server")
 _PREFIX = "kdsearch-ray-"
+# The file in it that is locked as long as its process lives.
+_OWNER = ".owner"
+# A folder without one is being made, or of an earlier version of kdsearch.
+_ABANDONED_S = 86400.0
 # Without one of these nothing goes on.
 _SERVERS = ("gcs_server", "raylet")
 # How often Ray's servers are looked at.
@@ -98,6 +103,7 @@ class Session:
         self._ready, self._closing, self._over = threading.Event(), threading.Event(), threading.Event()
         self._error: BaseException | None = None
         self._folder: str | None = None
+        self._owner: FileLock | None = None
         self._reaper: Reaper | None = None
 
     def begin(self) -> None:
@@ -138,6 +144,8 @@ class Session:
             self._reaper.dismiss()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+        if self._owner is not None:
+            self._owner.release()
 
     def _live(self) -> None:
         try:
@@ -167,6 +175,9 @@ class Session:
             _join(self._address)
             return
         self._folder = _folder()
+        if self._folder is not None:
+            self._owner = FileLock(Path(self._folder) / _OWNER, thread_local=False)  # another thread lets it go
+            self._owner.acquire()
         self._reaper = Reaper(self._folder)
         node = local_machine().nodes[0]
         try:
@@ -285,7 +296,10 @@ def _patient() -> Iterator[None]:
     """Let Ray's server come up as slowly as a busy machine makes it: Ray itself gives up sooner than a user would."""
     from ray._private import services
 
-    asked: Any = services.get_node
+    asked: Any = getattr(services, "get_node", None)
+    if asked is None:  # another version of Ray
+        yield
+        return
     deadline = time.monotonic() + _START_S
 
     def get_node(*given: Any, **named: Any) -> Any:
@@ -337,17 +351,17 @@ def _folder() -> str | None:
     if len(str(base)) > _LONGEST - len(_PREFIX) + 10:
         return None
     for old in base.glob(f"{_PREFIX}*"):
-        pid = old.name.removeprefix(_PREFIX).split("-")[0]
-        if pid.isdigit() and not _alive(int(pid)):
+        if not _owned(old):
             shutil.rmtree(old, ignore_errors=True)
     return tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base)
 
 
-def _alive(pid: int) -> bool:
+def _owned(folder: Path) -> bool:
+    """Whether somebody is at work there: a lock tells, also across containers, where process ids mean nothing."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+        if not (folder / _OWNER).exists():
+            return time.time() - folder.stat().st_mtime < _ABANDONED_S
+        with FileLock(folder / _OWNER, timeout=0):
+            return False
+    except (Timeout, OSError):
         return True
-    return True

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kdsearch.command import suggestion
-from kdsearch.errors import UserError
+from kdsearch.errors import UserError, suggestion
 from kdsearch.training.recipe import PAPER
 
 __all__ = ["Defaults", "Parameter", "Range", "Space", "find", "load"]

@@ -27,9 +27,9 @@ __all__ = ["TrialActor", "is_out_of_memory", "one_line", "pack", "prepare_device
 _TRACEBACK = 4000  # characters of a traceback kept, from its end
 # A checkpoint is due once this many times its own cost has passed since the last: at most 2% of the time goes to them.
 _CHECKPOINT_SHARE = 50
-# What torch says where it has no exception of its own for it.
 # Of an error after which CUDA gives nothing but errors to this process.
 _DEVICE_LOST = ("CUDA error", "CUDA driver", "No CUDA GPUs are available", "CUDA-capable device")
+# What torch says where it has no exception of its own for it.
 _NO_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 # Longest wait for the other first actors of a run; on a shared cluster they may not all get their place.
 _TOGETHER_S = 30.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,9 +19,13 @@ from kdsearch.errors import UserError
 from kdsearch.models.stgcn import STGCN, Channels, Layout
 from kdsearch.training.network import new_network
 
-__all__ = ["Checkpoint", "load_checkpoint", "load_tensors", "save_checkpoint", "save_tensors"]
+__all__ = ["Checkpoint", "DamagedFile", "load_checkpoint", "load_tensors", "save_checkpoint", "save_tensors"]
 
 _FORMAT = 1
+
+
+class DamagedFile(UserError):
+    """A file was read and holds nothing of use; not one that could not be read just now."""
 
 
 @dataclass(frozen=True)
@@ -83,32 +88,63 @@ def save_tensors(path: Path, payload: dict[str, Any]) -> None:
     Raises:
         UserError: the folder cannot be written, or its disk is full.
     """
-    packed = io.BytesIO()
-    torch.save(payload, packed)  # apart from the file: torch tells of a full disk in words of its own
     try:
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(packed.getbuffer())
+        with atomic_write(path) as temporary, _Telling(temporary) as file:
+            try:
+                torch.save(payload, file)
+            except RuntimeError as error:  # torch tells of a full disk in words of its own
+                raise file.failed or error from None
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or error}): make room, or name another") from None
+
+
+class _Telling(io.FileIO):
+    """A file to write that remembers what went wrong."""
+
+    failed: OSError | None = None
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w")
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        try:
+            done = 0
+            while done < len(view):  # a single call writes 2 GiB at most
+                done += super().write(view[done:]) or 0
+        except OSError as error:
+            self.failed = error
+            raise
+        return done
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
     """Read what :func:`save_tensors` wrote.
 
     Raises:
-        UserError: the file is missing, damaged, or holds anything but tensors and plain values.
+        DamagedFile: it holds anything but tensors and plain values.
+        UserError: it is missing or cannot be read.
+        MemoryError: there is none left to read it into.
     """
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            payload = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no checkpoint at {path}") from None
+    except MemoryError:
+        raise
     except Exception as error:
+        # Half a file makes torch look before its beginning, which is an invalid argument.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise UserError(f"{path} cannot be read ({error.strerror or error})") from None
+        if "allocate memory" in str(error):  # of torch, a RuntimeError
+            raise MemoryError(str(error)) from None
         # torch.load fails in a dozen ways on a damaged or foreign file; all of them mean the same to its user.
-        raise UserError(
+        raise DamagedFile(
             f"{path} is not a readable checkpoint ({type(error).__name__}); remove it or name another"
         ) from None
     if not isinstance(payload, dict):
-        raise UserError(f"{path} is not a checkpoint of kdsearch: it holds a {type(payload).__name__}")
+        raise DamagedFile(f"{path} is not a checkpoint of kdsearch: it holds a {type(payload).__name__}")
     return payload
 
 
@@ -127,11 +163,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a :class:`Checkpoint`.
 
     Raises:
-        UserError: see :func:`load_tensors`; also if a field is missing or of another format.
+        UserError: see :func:`load_tensors`; :class:`DamagedFile` also if a field is missing or of another format.
     """
     payload = load_tensors(path)
     if payload.pop("format", None) != _FORMAT:
-        raise UserError(f"{path} is not a checkpoint of this version of kdsearch (format {_FORMAT})")
+        raise DamagedFile(f"{path} is not a checkpoint of this version of kdsearch (format {_FORMAT})")
     try:
         payload["channels"] = tuple((int(a), int(b), int(c)) for a, b, c in payload["channels"])
         if not payload["channels"] or any(n < 1 for block in payload["channels"] for n in block):
@@ -145,7 +181,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         _check_types(payload)
         return Checkpoint(**payload)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UserError(f"{path} is not a whole checkpoint of kdsearch: {error}") from None
+        raise DamagedFile(f"{path} is not a whole checkpoint of kdsearch: {error}") from None
 
 
 def _check_types(payload: dict[str, Any]) -> None:

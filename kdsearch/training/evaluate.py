@@ -1,4 +1,4 @@
-"""Nine-step evaluation. The only door to the test days."""
+"""Nine-step evaluation. What is measured on test days is measured here; figures of forecasts look at them too."""
 
 from __future__ import annotations
 

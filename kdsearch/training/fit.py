@@ -134,7 +134,7 @@ class Trainer:
         """Let the loss make weights of its own from the shapes of one small batch."""
         batch = self._batch(torch.zeros(1, dtype=torch.long, device=self.device))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.settings.seed)
+            torch.default_generator.manual_seed(self.settings.seed)
             self.loss.prepare(self.model.features(batch.x.unsqueeze(-1), batch.start), batch.teacher)
         self.loss.to(self.device)
 
@@ -282,14 +282,14 @@ class Trainer:
         forecasts, features = self.model.roll_out(batch.x, target.shape[1], batch.start)
         terms = loss(features, batch.teacher, target[:, 0], None if valid is None else valid[:, 0])
         known = getattr(batch.teacher, "rollout", None)
-        later, _ = loss.response(
+        later, parts = loss.response(
             forecasts[:, 1:],
             None if known is None else known[:, 1 : later_steps + 1],
             target[:, 1:],
             None if valid is None else valid[:, 1:],
             by_step=True,
         )
-        return terms.with_later(later, later_steps)
+        return terms.with_later(later, parts, later_steps)
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs to carry on exactly; tensors and plain values only."""

@@ -36,7 +36,7 @@ def layout_of(name: str, recipe: str) -> Layout:
 def new_network(dataset: Dataset | Site, layout: Channels | Layout, seed: int) -> STGCN:
     """An untrained STGCN on the dataset's graph; the caller's random state is left alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the devices too
         calendar = isinstance(layout, Layout) and layout.calendar
         return STGCN(
             dataset.n_nodes,

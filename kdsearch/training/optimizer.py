@@ -16,13 +16,13 @@ __all__ = ["make_optimizer"]
 
 def make_optimizer(name: OptimizerName, parameters: Iterable[Tensor], rate: float) -> torch.optim.Optimizer:
     """An optimiser whose state is one tensor shaped like each parameter, or a scalar."""
-    _without_compiler(torch.optim.Optimizer)
+    _without_compiler()
     if name == "adam":
         return torch.optim.Adam(parameters, lr=rate, foreach=True)
     return TFRMSprop(parameters, lr=rate)
 
 
-def _without_compiler(optimizer: type[torch.optim.Optimizer]) -> None:
+def _without_compiler() -> None:
     """Keep ``Optimizer`` from importing torch's compiler, which takes every new process a second.
 
     Its methods do so when they are first called, only to be marked as not to be compiled. Torch's Adam does so in any
@@ -31,6 +31,6 @@ def _without_compiler(optimizer: type[torch.optim.Optimizer]) -> None:
     if "torch._dynamo" in sys.modules:
         return
     for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
-        method = getattr(getattr(optimizer, name), "__wrapped__", None)
+        method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
         if method is not None and not hasattr(method, "__dynamo_disable"):
             setattr(method, "__dynamo_disable", method)

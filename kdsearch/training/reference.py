@@ -10,12 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
+import torch
 from filelock import FileLock, Timeout
 
 from kdsearch.data import Dataset
 from kdsearch.errors import UserError
 from kdsearch.models.layout import Channels, Layout
-from kdsearch.training.checkpoint import Checkpoint, load_checkpoint, load_tensors, save_checkpoint, save_tensors
+from kdsearch.training.checkpoint import (
+    Checkpoint,
+    DamagedFile,
+    load_checkpoint,
+    load_tensors,
+    save_checkpoint,
+    save_tensors,
+)
 from kdsearch.training.fit import Trainer, fit
 from kdsearch.training.network import new_network
 from kdsearch.training.parts import LossFunction
@@ -114,7 +122,7 @@ def _kept(path: Path) -> Checkpoint | None:
         return None
     try:
         return load_checkpoint(path)
-    except UserError:
+    except DamagedFile:
         path.unlink(missing_ok=True)
         return None
 
@@ -175,7 +183,9 @@ def fit_resumably(
     if partial.exists():
         try:
             trainer.load_state_dict(load_tensors(partial))
-        except (UserError, KeyError, RuntimeError, TypeError, ValueError):
+        except torch.OutOfMemoryError:
+            raise
+        except (DamagedFile, KeyError, RuntimeError, TypeError, ValueError):
             partial.unlink(missing_ok=True)
             trainer = fresh()  # some of the state may have been read before the rest failed
     saved = time.monotonic()

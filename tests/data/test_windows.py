@@ -17,6 +17,11 @@ def zscore(d: Dataset, part: str) -> np.ndarray:
     return (d.days(part).astype(np.float64) - d.mean) / d.std
 
 
+def last_start(windows: Windows, run: int, steps: int) -> int:
+    """The latest start of a run whose targets, ``steps`` ahead of every window, lie within the day."""
+    return windows.days.shape[1] - windows.n_his - (run - 1) - steps
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("run", "steps"), [(1, 1), (1, 9), (5, 1), (4, 3)])
 def test_inputs_and_targets_equal_the_slow_construction(device: str, run: int, steps: int) -> None:
@@ -25,8 +30,8 @@ def test_inputs_and_targets_equal_the_slow_construction(device: str, run: int, s
     z = zscore(d, "validation")
     rng = np.random.default_rng(1)
     day = rng.integers(0, 2, size=8)
-    start = rng.integers(0, w.last_start(run, steps) + 1, size=8)
-    start[0] = w.last_start(run, steps)
+    start = rng.integers(0, last_start(w, run, steps) + 1, size=8)
+    start[0] = last_start(w, run, steps)
     at = torch.from_numpy(day).to(device), torch.from_numpy(start).to(device)
     x = w.inputs(*at, run=run)
     y, valid = w.targets(*at, run=run, steps=steps)
@@ -48,7 +53,7 @@ def test_every_window_is_there_once_and_none_crosses_midnight() -> None:
     assert len(w) == 4 * 268
     day, start = w.locate(torch.arange(len(w)))
     assert sorted(zip(day.tolist(), start.tolist(), strict=True)) == [(i, s) for i in range(4) for s in range(268)]
-    assert w.last_start(steps=9) == 267
+    assert last_start(w, 1, 9) == 267
     y, _ = w.targets(day, start, steps=9)
     z = torch.from_numpy(zscore(d, "train")).float()
     assert torch.allclose(y[267, 0, 8], z[0, 287], atol=1e-5)
@@ -58,7 +63,7 @@ def test_every_window_is_there_once_and_none_crosses_midnight() -> None:
 @pytest.mark.parametrize(("run", "steps"), [(1, 1), (3, 9)])
 def test_reading_past_midnight_is_refused(run: int, steps: int) -> None:
     w = Windows(make_dataset(some_speeds(4, 48, 2)), "train")
-    day, late = torch.tensor([0]), torch.tensor([w.last_start(run, steps) + 1])
+    day, late = torch.tensor([0]), torch.tensor([last_start(w, run, steps) + 1])
     w.targets(day, late - 1, run=run, steps=steps)
     with pytest.raises(IndexError):
         w.targets(day, late, run=run, steps=steps)

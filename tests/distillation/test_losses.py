@@ -274,3 +274,14 @@ def test_kl_is_the_squared_error_near_the_mean_speed():
     loss = build("rd_kl", scale=SCALE, beta=1.0)
     got = loss(Features(student, [], []), Features(teacher, [], []), teacher).total.item()
     assert got == pytest.approx((student**2).mean().item(), rel=1e-3)
+
+
+def test_kl_of_near_forecasts_is_no_difference_of_large_numbers():
+    teacher = torch.tensor([[0.1, -0.2, 0.05]], dtype=torch.float64)
+    student = teacher + torch.tensor([[2e-3, -3e-3, 1e-3]], dtype=torch.float64)  # some 0.02 mph
+    loss = build("rd_kl", scale=SCALE, beta=1.0)
+    exact, single = (
+        loss(Features(s, [], []), Features(t, [], []), t).total.item()
+        for s, t in ((student, teacher), (student.float(), teacher.float()))
+    )
+    assert single == pytest.approx(exact, rel=5e-3)

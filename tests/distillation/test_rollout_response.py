@@ -80,3 +80,22 @@ def test_absolute_error_of_one_step(name: str) -> None:
 def test_unknown_error() -> None:
     with pytest.raises(ValueError, match="squared or absolute"):
         losses.build("none", error="cubic")
+
+
+def test_parts_of_the_response_are_means_over_all_steps(drawn) -> None:
+    """So that the share of Table 6 is one of all forecasts, not of the first step's."""
+    y, t, target, valid = drawn
+    loss = losses.build("ord", alpha1=0.3)
+    at = [loss.response(y[:, s], t[:, s], target[:, s], None if valid is None else valid[:, s])[1] for s in range(S)]
+    now = None if valid is None else valid[:, 0]
+    first = loss(Features(y[:, 0], [], []), Features(t[:, 0], [], []), target[:, 0], now)
+    later, parts = losses.build("ord", alpha1=0.3).response(
+        y[:, 1:], t[:, 1:], target[:, 1:], None if valid is None else valid[:, 1:], by_step=True
+    )
+    found = first.with_later(later, parts, S - 1)
+    assert set(found.parts) == {"response", "teacher_share", "rollout"}
+    assert found.parts["rollout"].item() == later.item()
+    assert found.parts["response"].item() == pytest.approx(found.total.item())
+    if valid is None:  # with gaps the steps have different numbers of readings
+        expected = sum(p["teacher_share"].item() for p in at) / S
+        assert found.parts["teacher_share"].item() == pytest.approx(expected)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kdsearch.search.settings import output_lock
 from tests.conftest import ROOT
 
 # One or two rows of every kind stay; the code of the rest is the same.
@@ -164,6 +165,10 @@ def test_another_run_is_not_resumed(few, tmp_path):
     other = call(few, tmp_path / "out", tmp_path / "cache", "--tables", "2", "--resume", "--seed", "7")
     assert other.returncode == 2
     assert "seed 0, not 7" in other.stderr
+    with output_lock(tmp_path / "out"):
+        second = call(few, tmp_path / "out", tmp_path / "cache", "--tables", "2", "--figures", "none")
+    assert second.returncode == 2
+    assert "is running in" in second.stderr
 
 
 @pytest.mark.parametrize(
@@ -174,6 +179,8 @@ def test_another_run_is_not_resumed(few, tmp_path):
         (["--skip", "stdc"], "did you mean stcd?"),
         (["--tables", "none", "--figures", "none"], "nothing is asked for"),
         (["--dataset", "nowhere.toml"], "nowhere.toml"),
+        (["--output", "s3://bucket/tables"], "not the address s3://bucket/tables"),
+        (["--seed", "99999999999999999999"], "99999999999999999999"),
     ],
 )
 def test_mistakes_are_one_sentence(given, told, tmp_path):

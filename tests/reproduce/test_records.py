@@ -237,7 +237,7 @@ def test_a_teacher_that_failed_leaves_figure_3_to_the_others(study: Study) -> No
 
 
 def test_what_is_sampled_does_not_follow_the_free_memory(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdsearch.job.bank._free_memory", lambda: 10_000)
+    monkeypatch.setattr("kdsearch.job.bank.free_memory", lambda: 10_000)
     assert tasks_of(plan_rows(shipping.ROWS, study.settings), study.settings) == study.tasks
     with pytest.raises(UserError, match="--bank-memory"):
         plan_rows(shipping.ROWS, replace(study.settings, bank_memory=10_000))

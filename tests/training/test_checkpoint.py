@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,4 +145,23 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(checkpoint, tmp
     with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
         save_tensors(path, {"function": lambda: None})
     assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
+
+
+@pytest.mark.parametrize("size", [300, 100_000])
+def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, size):
+    """The limit on a file's size stands for the disk: torch tells of neither in the words of the system."""
+    path = tmp_path / "a.pt"
+    save_tensors(path, {"x": torch.arange(3)})
+    code = (
+        "import resource, signal, sys, torch; from pathlib import Path;"
+        "from kdsearch.errors import UserError; from kdsearch.training.checkpoint import save_tensors;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))\n"
+        "try: save_tensors(Path(sys.argv[1]), {'x': torch.arange(100_000)})\n"
+        "except UserError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert done.stdout.strip() == f"{path} cannot be written (File too large): make room, or name another"
+    assert load_tensors(path)["x"].tolist() == [0, 1, 2]
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]

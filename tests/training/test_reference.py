@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ from kdsearch.data import Dataset
 from kdsearch.distillation import losses
 from kdsearch.errors import UserError
 from kdsearch.training import reference
-from kdsearch.training.checkpoint import Checkpoint, load_tensors, save_tensors
+from kdsearch.training.checkpoint import Checkpoint, load_checkpoint, load_tensors, save_tensors
 from kdsearch.training.fit import EpochReport
 from tests.conftest import ROOT
 from tests.training.tiny import CHANNELS, tiny, weights_equal
@@ -188,3 +189,25 @@ def test_killed_and_carried_on(tmp_path):
     carried, cached = train(tmp_path / "a", rest)
     assert (rest.epochs, cached) == ([4, 5], False)
     assert same(carried, train(tmp_path / "b", Count())[0])
+
+
+def test_a_file_that_cannot_be_read_just_now_is_no_damaged_one(tmp_path):
+    """A process out of file descriptors must not take a trained teacher for garbage and remove it."""
+    train(tmp_path, Count())
+    (path,) = tmp_path.glob("*.pt")
+    before = path.read_bytes()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, most))
+    try:
+        with pytest.raises(UserError, match="cannot be read"):
+            load_checkpoint(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "load_checkpoint", lambda path: (_ for _ in ()).throw(UserError("cannot be read")))
+        with pytest.raises(UserError, match="cannot be read"):
+            train(tmp_path, Count())
+    assert path.read_bytes() == before
+    assert train(tmp_path, Count())[1]

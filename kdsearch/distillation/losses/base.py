@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from kdsearch.distillation.losses import imported
 from kdsearch.distillation.teacher_batch import TeacherBatch
-from kdsearch.errors import UserError
+from kdsearch.errors import UserError, suggestion
 from kdsearch.models.stgcn import Features
 
 __all__ = [
@@ -99,15 +98,17 @@ class LossTerms:
     task: Tensor | None = None
     distillation: Tensor | None = None
 
-    def with_later(self, later: Tensor, steps: int) -> LossTerms:
+    def with_later(self, later: Tensor, parts: Mapping[str, Tensor], steps: int) -> LossTerms:
         """The mean over this step of a roll-out and ``steps`` later ones, whose mean response term is ``later``.
 
-        What compares hidden features, which the first step alone has, so counts as one step's part.
+        What compares hidden features, which the first step alone has, so counts as one step's part. The parts of the
+        response are means over all steps, ``parts`` being those of the later ones.
         """
         count = steps + 1
+        whole = {name: (self.parts[name] + steps * value) / count for name, value in parts.items()}
         return LossTerms(
             (self.total + steps * later) / count,
-            self.parts | {"rollout": later.detach()},
+            self.parts | whole | {"rollout": later.detach()},
             None if self.task is None else (self.task + steps * later) / count,
             None if self.distillation is None else self.distillation / count,
         )
@@ -253,9 +254,7 @@ def get(name: str) -> type[Loss]:
             raise UserError(f"loss {name!r} is no loss: subclass kdsearch.distillation.losses.Loss with a name")
         return found
     if name not in _registry:
-        near = difflib.get_close_matches(name, _registry, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"unknown loss {name!r}: choose one of {', '.join(_registry)}{hint}")
+        raise UserError(f"unknown loss {name!r}: choose one of {', '.join(_registry)}{suggestion(name, _registry)}")
     return _registry[name]
 
 

@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kdsearch.command import suggestion
-from kdsearch.errors import UserError
+from kdsearch.errors import UserError, suggestion
 
 __all__ = ["find", "source_digest"]
 

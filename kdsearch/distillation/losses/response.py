@@ -89,7 +89,9 @@ class ResponseKL(Loss, name="rd_kl"):
         mean, std = self.scale.mean, self.scale.std
         p = (given(teacher) * std + mean).clamp(min=0.01 * mean)
         q = (prediction * std + mean).clamp(min=0.01 * mean)
-        divergence = (p * (p / q).log() - p + q) * (2.0 * mean / std**2)
+        gap = (q - p) / p
+        # p log(p / q) - p + q, which would be the small difference of large numbers.
+        divergence = p * (gap - gap.log1p()) * (2.0 * mean / std**2)
         task = masked_mean(self.pointwise(prediction - target), valid)
         distillation = masked_mean(divergence, valid)
         total = self.beta * distillation + (1.0 - self.beta) * task

@@ -13,7 +13,7 @@ from kdsearch.results.page.markup import Markup, el, join, path
 from kdsearch.results.page.names import BASELINES, look, parameter, states_key
 from kdsearch.results.page.plot import NARROW, Area, Size, axis_x, axis_y, both, chart, figure, key, mark
 from kdsearch.results.page.reading import Search
-from kdsearch.results.page.scales import Scale, short, span_of
+from kdsearch.results.page.scales import Scale, span_of
 from kdsearch.results.page.table import plain_table, result_table
 from kdsearch.results.page.trials import SCORE, score_scale
 from kdsearch.search.front import pareto_front
@@ -287,17 +287,3 @@ def paper_table(search: Search) -> Markup | None:
             *(result_table(t) for t in make([result], True)),
         ]
     )
-
-
-def errors_table(search: Search) -> Markup | None:
-    """All nine figures of the winner and the baselines as a table; None before the end."""
-    result = search.result
-    if result is None:
-        return None
-    found = tables.comparison([result])
-    return join(result_table(t, (len(t.rows) - 1,)) for t in found)
-
-
-def what(value: object) -> str:
-    """A value for a list of settings."""
-    return short(value) if value is not None else "none"

@@ -11,9 +11,6 @@ from kdsearch.results.page.scales import Axis, Tick
 
 __all__ = ["Area", "Size", "axis_x", "axis_y", "both", "chart", "figure", "hint", "key", "mark"]
 
-# Characters are about so wide, in the 12 units that text is high.
-CHARACTER = 6.4
-
 
 class Size(NamedTuple):
     """Width of a drawing in units, and whether it is for a phone."""
