@@ -52,9 +52,9 @@ class Row:
     @property
     def start(self) -> str | None:
         """The trained network that is pruned: the teacher above 90%, else the base model (Tables 7 and 8)."""
-        if self.prune is None:
-            return None
-        return "teacher" if self.prune > 90 else "base"
+        from kdsearch.pruning.objective import start_network  # imports torch, which --help can do without
+
+        return None if self.prune is None else start_network(self.prune)
 
     def network(self, name: str) -> Row:
         """The ``"teacher"`` or the ``"base"`` model of its recipe."""

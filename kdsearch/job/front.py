@@ -11,7 +11,7 @@ from kdsearch.job.finish import baselines, best_seed, checkpoint_of, confirm_bes
 from kdsearch.job.prepare import Prepared
 from kdsearch.job.rivals import train_students
 from kdsearch.job.say import Say
-from kdsearch.pruning.objective import PERCENT
+from kdsearch.pruning.objective import LATENCY_BATCH, LATENCY_RUNS, PERCENT
 from kdsearch.results import store
 from kdsearch.results.best import write_best
 from kdsearch.results.files import write_json
@@ -23,8 +23,6 @@ from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
 from kdsearch.training.latency import forward_time
 
 __all__ = ["finish_front"]
-
-_BATCH, _RUNS = 256, 20
 
 
 def finish_front(prepared: Prepared, search: SearchResult, say: Say, command: str, store_dir: Any) -> dict[str, Any]:
@@ -54,8 +52,8 @@ def finish_front(prepared: Prepared, search: SearchResult, say: Say, command: st
         document = _point(prepared, search, one, checkpoints, rows, command)
         document["cost"] = {
             "parameters": document["n_parameters"],
-            "forward_ms": 1e3 * forward_time(network, _BATCH, _RUNS).median,
-            "batch": _BATCH,
+            "forward_ms": 1e3 * forward_time(network, LATENCY_BATCH, LATENCY_RUNS).median,
+            "batch": LATENCY_BATCH,
         }
         points.append((document, checkpoints[best_seed(one)]))
     points.sort(key=lambda point: point[0]["n_parameters"])

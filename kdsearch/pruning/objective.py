@@ -24,6 +24,8 @@ from kdsearch.training.settings import FitSettings
 __all__ = [
     "COSTS",
     "FROM_TEACHER_ABOVE",
+    "LATENCY_BATCH",
+    "LATENCY_RUNS",
     "PARAMS",
     "PERCENT",
     "PruningObjective",
@@ -40,7 +42,7 @@ FROM_TEACHER_ABOVE = 90.0
 PERCENT = "pruned_percent"
 PARAMS = ("pruning_minibatch", "stage_percent", PERCENT)
 
-_LATENCY_BATCH, _LATENCY_RUNS = 256, 20
+LATENCY_BATCH, LATENCY_RUNS = 256, 20
 
 
 def _parameters(trainer: Trainer) -> float:
@@ -49,7 +51,7 @@ def _parameters(trainer: Trainer) -> float:
 
 
 def _latency(trainer: Trainer) -> float:
-    return 1e3 * forward_time(trainer.model, _LATENCY_BATCH, _LATENCY_RUNS).median
+    return 1e3 * forward_time(trainer.model, LATENCY_BATCH, LATENCY_RUNS).median
 
 
 # What a search of two objectives weighs against the score: parameters left, or milliseconds of a forward pass over 256
