@@ -271,3 +271,13 @@ def test_the_published_points_come_first() -> None:
     assert load(find("pemsd8"), "skd").known[0] == {"batch_size": 60, "learning_rate": 0.01, "alpha": 0.005}
     assert load(find("pemsd7"), "stcd", 97).known[0]["alpha1"] == 0.746
     assert load(find("pemsd8"), "stcd", "25").known[0]["alpha3"] == 0.868
+
+
+@pytest.mark.parametrize("name", ["default", "demo", "pemsd7", "pemsd8"])
+@pytest.mark.parametrize("loss", ["ord", "tcd", "scd", "stcd"])
+def test_with_the_recipe_a_teacher_can_be_followed_nearly_everywhere(name: str, loss: str) -> None:
+    """Most errors of a teacher are a hundredth of its largest: a range that ends at 0.05 hides the best students."""
+    ranges = {p.name: p for p in load(find(name), loss, recipe="best").parameters}
+    assert ranges["alpha1"].log
+    assert (ranges["alpha1"].low, ranges["alpha1"].high) == (0.001, 1.0)
+    assert {p.name: p for p in load(find(name), loss).parameters}["alpha1"].low == 0.05  # around what the paper has
