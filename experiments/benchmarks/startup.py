@@ -120,7 +120,7 @@ def _write_inputs(folder: Path, n_nodes: int, batch: int) -> list[str]:
     cache, output = folder / "cache", folder / "none"
     plan = check(JobSettings(dataset=str(declaration), cache_dir=cache, output=output, gpus_per_trial=0), search=False)
     dataset = plan.dataset
-    student = dataclasses.replace(plan.alone, seed=plan.seeds[0])
+    student = dataclasses.replace(plan.student, seed=plan.seeds[0])
     for name, channels, fitted in (("teacher", TEACHER, plan.teacher), ("student", STUDENT, student)):
         weights = new_network(dataset, channels, seed=0).state_dict()
         kept = Checkpoint(channels, weights, dataset.name, dataset.fingerprint, 1, {"score": 1.0}, 1.0)

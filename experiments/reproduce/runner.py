@@ -22,7 +22,6 @@ from kdsearch.search.interrupt import StopRequest
 from kdsearch.search.resources import make_plan
 from kdsearch.search.session import Session, current_machine
 from kdsearch.search.workers import RETRIES, in_workers
-from kdsearch.training.batches import mixed_days
 from kdsearch.training.checkpoint import Checkpoint, load_checkpoint
 from kdsearch.training.reference import path_of
 from kdsearch.training.settings import FitSettings
@@ -221,7 +220,6 @@ class _Run:
                 self._cache,
                 lambda line: None,
                 steps,
-                mixed_days(plan.dataset, plan.student),
             )
             self._banks[key] = (None if bank is None else ray.put(bank), live)
         return self._banks[key]

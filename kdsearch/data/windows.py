@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from kdsearch.data.dataset import Dataset, Part
-from kdsearch.data.mixed import mix
 
 __all__ = ["Windows"]
 
@@ -27,22 +26,15 @@ class Windows:
     Window ``i`` lies on day ``i // per_day`` and starts at step ``i % per_day``. A *run* of ``r`` consecutive windows
     is one longer input, which the time-equivariant network answers with ``r`` outputs.
 
-    Args:
-        dataset: readings and split.
-        part: which days.
-        device: where they lie.
-        mixed: how many mixtures of two days (:mod:`kdsearch.data.mixed`) follow them.
-
     Attributes:
         days: z-scored speeds, float32 ``[D, S, N]``; a missing reading holds the day's last one, else 0.
-        valid: bool ``[D, S, N]``, or None if every reading is there; all of a mixed day are.
-        observed: days that were measured, the first of :attr:`days`.
+        valid: bool ``[D, S, N]``, or None if every reading is there.
         per_day: windows in one day.
         mean: mean of the training windows, mph.
         std: their standard deviation, mph.
     """
 
-    def __init__(self, dataset: Dataset, part: Part, device: str | torch.device = "cpu", mixed: int = 0) -> None:
+    def __init__(self, dataset: Dataset, part: Part, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
         self.mean, self.std = dataset.mean, dataset.std
         self.n_his, self.n_pred = dataset.n_his, dataset.n_pred
@@ -53,11 +45,6 @@ class Windows:
         whole = bool(valid.all())
         self.days: Tensor = torch.from_numpy(scored if whole else _fill(scored, valid)).to(self.device)
         self.valid: Tensor | None = None if whole else torch.from_numpy(valid).to(self.device)
-        self.observed = self.days.shape[0]
-        if mixed:
-            self.days = torch.cat((self.days, mix(self.days, mixed)))
-            if self.valid is not None:
-                self.valid = torch.cat((self.valid, torch.ones_like(self.days[self.observed :], dtype=torch.bool)))
 
     def __len__(self) -> int:
         return self.days.shape[0] * self.per_day

@@ -42,7 +42,6 @@ def path_of(
     needs: Needs,
     sampling: Sampling | None,
     steps: int,
-    mixed: int = 0,
 ) -> Path:
     """The file of a bank in the cache: told apart by data, the teachers' weights and what is kept of them.
 
@@ -53,13 +52,10 @@ def path_of(
         needs: of the loss.
         sampling: of node pairs; None keeps all.
         steps: of the roll-out.
-        mixed: mixed days that follow the training days.
     """
     what = hashlib.sha256()
     told = (dataset.fingerprint, asdict(needs), None if sampling is None else asdict(sampling), steps, _FORMAT)
     what.update(repr(told).encode())
-    if mixed:
-        what.update(f"mixed {mixed}".encode())
     for teacher in teachers:
         what.update(repr((teacher.channels, teacher.layout)).encode())
         for name, weight in sorted(teacher.weights.items()):

@@ -31,9 +31,7 @@ _DEVICE_SHARE = 0.1
 KEY = "sampled pairs (--bank-memory)"
 
 
-def choose_sampling(
-    dataset: Dataset, needs: Needs, memory: int | str, seed: int, teachers: int = 1, mixed: int = 0
-) -> Sampling | None:
+def choose_sampling(dataset: Dataset, needs: Needs, memory: int | str, seed: int, teachers: int = 1) -> Sampling | None:
     """Whether the bank will hold sampled pairs; decided before anything is trained, as it changes results.
 
     Args:
@@ -42,24 +40,16 @@ def choose_sampling(
         memory: bytes, or ``"auto"``.
         seed: of the sampling.
         teachers: whose mean the bank holds.
-        mixed: mixed days that it covers too.
     """
     if not needs.spatial_correlation:
         return None
     network = new_network(dataset, TEACHER, seed=0)
     allowed = allowed_bytes(memory) // _at_once(teachers)
-    return sampling_for(network, dataset.split.train + mixed, dataset.steps_per_day, needs, allowed, seed)
+    return sampling_for(network, dataset.split.train, dataset.steps_per_day, needs, allowed, seed)
 
 
 def check_teachers(
-    dataset: Dataset,
-    loss: str,
-    needs: Needs,
-    teachers: int,
-    sampling: Sampling | None,
-    memory: int | str,
-    steps: int,
-    mixed: int = 0,
+    dataset: Dataset, loss: str, needs: Needs, teachers: int, sampling: Sampling | None, memory: int | str, steps: int
 ) -> None:
     """Refuse several teachers where they have no mean, before they are trained.
 
@@ -71,7 +61,6 @@ def check_teachers(
         sampling: from :func:`choose_sampling`.
         memory: bytes, or ``"auto"``.
         steps: of the roll-out that students are trained through.
-        mixed: mixed days that the bank covers too.
 
     Raises:
         UserError: the loss reads no teacher or hidden channels, or the bank would not fit.
@@ -87,7 +76,7 @@ def check_teachers(
         )
     model = new_network(dataset, TEACHER, seed=0)
     steps = steps if needs.prediction else 1
-    size = bank_bytes(model, dataset.split.train + mixed, dataset.steps_per_day, needs, sampling, steps)
+    size = bank_bytes(model, dataset.split.train, dataset.steps_per_day, needs, sampling, steps)
     _check_mean(teachers, size, memory)
 
 
@@ -126,7 +115,6 @@ def build(
     cache: Path,
     say: Callable[[str], None],
     steps: int = 1,
-    mixed: int = 0,
 ) -> tuple[TeacherBank | None, Checkpoint | None, float]:
     """The bank, or the teacher where no bank fits; and the seconds it took. Says in one line which.
 
@@ -141,7 +129,6 @@ def build(
         cache: folder of trained networks, where the bank is kept too.
         say: takes a line.
         steps: of the roll-out that students are trained through.
-        mixed: mixed days that the bank covers too.
 
     Raises:
         UserError: the pairs that an earlier search sampled do not fit.
@@ -151,8 +138,7 @@ def build(
     began = time.perf_counter()
     model = teachers[0].network(dataset, device)
     steps = steps if needs.prediction else 1
-    n_days = dataset.split.train + mixed
-    size = bank_bytes(model, n_days, dataset.steps_per_day, needs, sampling, steps)
+    size = bank_bytes(model, dataset.split.train, dataset.steps_per_day, needs, sampling, steps)
     allowed = allowed_bytes(memory)
     if len(teachers) > 1 and sampling is None:
         _check_mean(len(teachers), size, memory)
@@ -169,21 +155,20 @@ def build(
         )
 
     def banks() -> Iterator[TeacherBank]:
-        days = Windows(dataset, "train", device, mixed).days
+        days = Windows(dataset, "train", device).days
         for teacher in teachers:
             network = teacher.network(dataset, device)
             one = TeacherBank.build(network, days, needs, sampling)
             yield one.with_rollout(network, days, steps) if steps > 1 else one
 
-    path = bank_file.path_of(cache, dataset, teachers, needs, sampling, steps, mixed)
+    path = bank_file.path_of(cache, dataset, teachers, needs, sampling, steps)
     bank, found = bank_file.kept_or_made(path, lambda: averaged(banks()))
     seconds = time.perf_counter() - began
     what = "" if len(teachers) == 1 else f"mean of {len(teachers)} teachers, "
-    what += f"{dataset.split.train} days and {mixed} mixed ones, " if mixed else ""
     if sampling is not None:
         n = dataset.n_nodes
         share = n_sampled_pairs(n, sampling.reach) / (n * (n - 1) // 2)
-        whole = bank_bytes(model, n_days, dataset.steps_per_day, needs)
+        whole = bank_bytes(model, dataset.split.train, dataset.steps_per_day, needs)
         what += f"sampled pairs, {100 * share:.1f}% of all at each time step (all: {whole / 1e9:.2f} GB), "
     elif needs.spatial_correlation:
         what += "all pairs, "

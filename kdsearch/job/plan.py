@@ -26,7 +26,6 @@ from kdsearch.search.address import check_address
 from kdsearch.search.resources import local_machine, make_plan
 from kdsearch.search.settings import SearchSettings, check_settings
 from kdsearch.search.space import Space
-from kdsearch.training.batches import mixed_days
 from kdsearch.training.network import layout_of
 from kdsearch.training.recipe import PAPER, with_recipe
 from kdsearch.training.reference import PROTOCOL, default_cache
@@ -79,11 +78,6 @@ class Plan:
     def seeds(self) -> list[int]:
         """Of the confirmation: none that the search has seen, or luck in the search would be confirmed."""
         return [self.search.seed + 1 + k for k in range(self.confirm.seeds)]
-
-    @property
-    def alone(self) -> FitSettings:
-        """How a student is trained without a teacher."""
-        return replace(self.student, mixed_days=False)
 
     @property
     def teachers(self) -> list[FitSettings]:
@@ -186,10 +180,7 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         pruning = prunings.with_top_percent(pruning, space)
     defaults = space.defaults
     student = FitSettings(epochs=settings.epochs or defaults.epochs, seed=settings.seed)
-    needs = losses.get(settings.loss).NEEDS
-    follows = needs.prediction and pruning is None
-    student = with_recipe(student, settings.recipe, "distilled" if follows else "student")
-    mixed = mixed_days(dataset, student)
+    student = with_recipe(student, settings.recipe, "student")
     run_length = settings.teacher_run_length or defaults.teacher_run_length
     teacher_epochs = settings.teacher_epochs or defaults.teacher_epochs or defaults.epochs
     teacher = with_recipe(FitSettings(epochs=teacher_epochs, seed=settings.seed), settings.recipe, "teacher")
@@ -211,19 +202,13 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         pruning=pruning,
         start=prunings.start_of(settings),
         cost=(settings.cost or "parameters") if front else None,
-        sampling=_sampling(settings, dataset, mixed, output if search and settings.resume else None),
+        sampling=_sampling(settings, dataset, output if search and settings.resume else None),
         recipe=settings.recipe,
         n_teachers=settings.teachers,
     )
+    needs = losses.get(settings.loss).NEEDS
     banks.check_teachers(
-        dataset,
-        settings.loss,
-        needs,
-        plan.n_teachers,
-        plan.sampling,
-        settings.bank_memory,
-        student.rollout_steps,
-        mixed,
+        dataset, settings.loss, needs, plan.n_teachers, plan.sampling, settings.bank_memory, student.rollout_steps
     )
     identity: dict[str, Any] = {
         "dataset": dataset.name,
@@ -236,8 +221,6 @@ def check(settings: JobSettings, search: bool = True, dataset: Dataset | None = 
         identity["recipe"] = plan.recipe
     if plan.n_teachers > 1:
         identity["teachers"] = plan.n_teachers
-    if mixed:
-        identity["mixed days"] = mixed
     grace = defaults.grace
     if pruning is not None:
         identity |= {
@@ -267,7 +250,7 @@ def _space(path: Path, settings: JobSettings) -> Space:
     return spaces.load(path, settings.loss, settings.prune, start=start, recipe=settings.recipe).fix(settings.fixed)
 
 
-def _sampling(settings: JobSettings, dataset: Dataset, mixed: int, resumed: Path | None) -> Sampling | None:
+def _sampling(settings: JobSettings, dataset: Dataset, resumed: Path | None) -> Sampling | None:
     """The pairs that the bank samples: those of the search that is resumed, whatever memory is free now."""
     if resumed is not None:
         from kdsearch.search.study import setup_of
@@ -276,7 +259,7 @@ def _sampling(settings: JobSettings, dataset: Dataset, mixed: int, resumed: Path
         if began:
             return banks.recorded_sampling(began)
     needs = losses.get(settings.loss).NEEDS
-    return banks.choose_sampling(dataset, needs, settings.bank_memory, settings.seed, settings.teachers, mixed)
+    return banks.choose_sampling(dataset, needs, settings.bank_memory, settings.seed, settings.teachers)
 
 
 def check_cache(folder: Path) -> None:

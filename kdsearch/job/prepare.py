@@ -20,7 +20,6 @@ from kdsearch.job.say import Say
 from kdsearch.models.classical import CopyLast, DampedDeviation, RidgeAR
 from kdsearch.pruning.objective import PruningObjective, planned
 from kdsearch.search.space import Space
-from kdsearch.training.batches import mixed_days
 from kdsearch.training.checkpoint import Checkpoint
 from kdsearch.training.evaluate import Forecaster, evaluate
 from kdsearch.training.metrics import score
@@ -94,7 +93,7 @@ def prepare(plan: Plan, bank_memory: int | str, say: Say) -> Prepared:
         own = score(evaluate(mean_of(teachers, dataset, device), dataset, "validation", device))
         say(f"mean of the {len(teachers)} teachers: validation {own:.3f}")
     seed = plan.seeds[0]
-    student = trained(plan, "student", replace(plan.alone, seed=seed), say)
+    student = trained(plan, "student", replace(plan.student, seed=seed), say)
     seconds["student_none"] = student.seconds
     warnings = _weak_teacher(len(teachers), own, {**classical, "student_none": student.validation["score"]})
     for line in warnings:
@@ -152,8 +151,8 @@ def build_bank(
 ) -> tuple[TeacherBank | None, Checkpoint | None, float]:
     """What the plan's loss reads of the teacher: the bank, or the teacher where the bank would not fit; seconds."""
     needs = losses.get(plan.space.loss).NEEDS
-    steps, mixed = plan.student.rollout_steps, mixed_days(plan.dataset, plan.student)
-    return banks.build(plan.dataset, needs, teachers, plan.sampling, memory, plan.device, plan.cache, say, steps, mixed)
+    steps = plan.student.rollout_steps
+    return banks.build(plan.dataset, needs, teachers, plan.sampling, memory, plan.device, plan.cache, say, steps)
 
 
 def _peak_bytes(objective: DistillationObjective | PruningObjective, space: Space) -> int:

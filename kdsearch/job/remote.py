@@ -82,7 +82,7 @@ def working_copy(uri: Uri, cache: Path | None, resume: bool) -> Iterator[Working
 def _networks(plan: Plan) -> tuple[Path, ...]:
     """Files of the cache with what all trials look at, and what stands beside the winner."""
     wanted = [("teacher", settings) for settings in plan.teachers]
-    wanted += [("student", replace(plan.alone, seed=seed)) for seed in plan.seeds]
+    wanted += [("student", replace(plan.student, seed=seed)) for seed in plan.seeds]
     if plan.start not in ("student", "teacher"):
         wanted.append((plan.start, plan.teacher))
     return tuple(path_of(plan.cache, plan.dataset, name, plan.layout(name), settings) for name, settings in wanted)

@@ -59,8 +59,8 @@ def train_control(prepared: Prepared, winner: Confirmed, say: Say) -> list[Check
     :func:`train_students`.
     """
     plan = prepared.plan
-    alike = replace(plan.alone, **{name: winner.params[name] for name in TRAINING_PARAMS})
-    if plan.pruning is not None or plan.space.loss == _TASK or alike == plan.alone:
+    alike = replace(plan.student, **{name: winner.params[name] for name in TRAINING_PARAMS})
+    if plan.pruning is not None or plan.space.loss == _TASK or alike == plan.student:
         return []
     say(f"control: the winner's student without KD, batch size {alike.batch_size}, rate {alike.learning_rate:.3g}")
     wanted = [replace(alike, seed=seed) for seed in plan.seeds]
@@ -74,7 +74,7 @@ def train_students(prepared: Prepared, say: Say) -> None:
     """The students without KD of the usual batch size and rate that are not trained yet, one a seed."""
     plan, students = prepared.plan, prepared.students
     missing = [seed for seed in plan.seeds if seed not in students]
-    wanted = [replace(plan.alone, seed=seed) for seed in missing]
+    wanted = [replace(plan.student, seed=seed) for seed in missing]
     students.update(zip(missing, trained_all(plan, "student", wanted, say), strict=True))
     prepared.seconds["student_none"] = sum(c.seconds for c in students.values())
 

@@ -95,8 +95,6 @@ def run_training(settings: TrainSettings) -> int:
     plan = check(_job(settings, document), search=False)
     if document is not None:
         plan.sampling = recorded_sampling(document["protocol"])
-        # Searches of earlier versions had none.
-        plan.student = replace(plan.student, mixed_days=document["protocol"]["student"].get("mixed_days", False))
         _check_data(settings, document, plan.dataset)
         _check_networks(settings, document, plan)
     output = settings.output or Path("runs") / f"{plan.dataset.name}-{settings.model}-{plan.space.loss}-train"

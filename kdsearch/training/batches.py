@@ -8,30 +8,18 @@ import torch
 from torch import Tensor
 
 from kdsearch.data import Dataset
-from kdsearch.data.mixed import n_mixed
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["mixed_days", "passes_per_epoch", "shuffled_runs", "shuffled_windows", "updates_per_epoch"]
-
-
-def mixed_days(dataset: Dataset, settings: FitSettings) -> int:
-    """How many mixed days are trained on beside those that were measured."""
-    return n_mixed(dataset) if settings.mixed_days else 0
-
-
-def passes_per_epoch(dataset: Dataset, settings: FitSettings) -> int:
-    """How many passes over all days one epoch has; with mixed days there are as many more days."""
-    return 1 if mixed_days(dataset, settings) else dataset.passes_per_epoch
+__all__ = ["shuffled_runs", "shuffled_windows", "updates_per_epoch"]
 
 
 def updates_per_epoch(dataset: Dataset, settings: FitSettings) -> int:
     """How many minibatches one epoch has."""
     run, size = min(settings.run_length, dataset.windows_per_day), settings.batch_size
-    days, per_day = dataset.split.train + mixed_days(dataset, settings), dataset.windows_per_day
-    passes = passes_per_epoch(dataset, settings)
+    days, per_day = dataset.split.train, dataset.windows_per_day
     if run == 1:
-        return passes * math.ceil(days * per_day / size)
-    return passes * math.ceil(days * (per_day // run) / max(1, size // run))
+        return dataset.passes_per_epoch * math.ceil(days * per_day / size)
+    return dataset.passes_per_epoch * math.ceil(days * (per_day // run) / max(1, size // run))
 
 
 def shuffled_windows(n_windows: int, batch_size: int, order: torch.Generator) -> tuple[Tensor, ...]:

@@ -16,13 +16,7 @@ from kdsearch.errors import UserError
 from kdsearch.models.astgcn import ASTGCN
 from kdsearch.models.stgcn import STGCN, Layout
 from kdsearch.training.averaging import WeightAverage
-from kdsearch.training.batches import (
-    mixed_days,
-    passes_per_epoch,
-    shuffled_runs,
-    shuffled_windows,
-    updates_per_epoch,
-)
+from kdsearch.training.batches import shuffled_runs, shuffled_windows, updates_per_epoch
 from kdsearch.training.evaluate import evaluate_windows
 from kdsearch.training.metrics import score
 from kdsearch.training.optimizer import make_optimizer
@@ -71,13 +65,10 @@ class Trainer:
         # An ASTGCN is never pruned nor distilled; all else that is asked of a network it has.
         self.model = cast(STGCN, model.to(self.device))
         self.loss, self.settings, self.teacher, self.pruning = loss, settings, teacher, pruning
-        self._mixed = mixed_days(dataset, settings)
-        if self._mixed and teacher is None:
-            raise ValueError("mixed_days: a mixed day has no target but what a teacher says, and there is none")
-        self.train_windows = Windows(dataset, "train", self.device, self._mixed)
+        self.train_windows = Windows(dataset, "train", self.device)
         self.validation_windows = Windows(dataset, "validation", self.device)
         self.horizons = dataset.horizons
-        self.passes = passes_per_epoch(dataset, settings)
+        self.passes = dataset.passes_per_epoch
         self.updates_per_epoch = updates_per_epoch(dataset, settings)
         self.run = min(settings.run_length, dataset.windows_per_day)
         self.steps = settings.rollout_steps if settings.run_length == 1 else 1
@@ -255,11 +246,7 @@ class Trainer:
         target, valid = windows.targets(day, start, run=self.run, steps=steps)
         if self.run == 1:  # [B, 1, ...] -> [B, ...]
             target, valid = target[:, 0], None if valid is None else valid[:, 0]
-        told: Any = None if self.teacher is None else self.teacher(day, start, x)
-        if self._mixed:
-            mixed = (day >= windows.observed).view(-1, *[1] * (target.dim() - 1))
-            target = torch.where(mixed, told.prediction if steps == 1 else told.rollout[:, :steps], target)
-        return Minibatch(x, start, target, valid, told)
+        return Minibatch(x, start, target, valid, None if self.teacher is None else self.teacher(day, start, x))
 
     def _terms(self, batch: Minibatch, loss: LossFunction | None = None) -> Any:
         loss = self.loss if loss is None else loss

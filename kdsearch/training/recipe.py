@@ -8,9 +8,7 @@ from typing import Any, Literal
 
 from kdsearch.training.settings import FitSettings
 
-__all__ = ["PAPER", "RECIPES", "Role", "student_rate", "with_recipe"]
-
-Role = Literal["teacher", "student", "distilled"]
+__all__ = ["PAPER", "RECIPES", "student_rate", "with_recipe"]
 
 PAPER = "paper"
 
@@ -26,8 +24,6 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "average": 0.99,
     },
 }
-# Whose students also follow their teacher on mixed days.
-_MIXED = ("best",)
 # Of a student whose rate no search has chosen: one of the paper's 1e-3 is left undertrained.
 _STUDENT_RATE = 3e-3
 # A teacher's epoch through the roll-out costs five of its others: it is trained one step ahead first. A student's is
@@ -38,11 +34,8 @@ _STUDENT_WARMUP = 0.25
 _TEACHER_ROLLOUT_RATE = 0.3
 
 
-def with_recipe(settings: FitSettings, name: str, role: Role) -> FitSettings:
-    """The settings as a recipe has them for a role; length, batch size, run length, seed and a teacher's rate stay.
-
-    ``"student"`` is one that learns from the readings alone, ``"distilled"`` one that follows a teacher's forecasts.
-    """
+def with_recipe(settings: FitSettings, name: str, role: Literal["teacher", "student"]) -> FitSettings:
+    """The settings as a recipe has them for a role; length, batch size, run length, seed and a teacher's rate stay."""
     if name == PAPER:
         return settings
     changes = RECIPES[name]
@@ -50,8 +43,7 @@ def with_recipe(settings: FitSettings, name: str, role: Role) -> FitSettings:
         start = int(_TEACHER_ONE_STEP * settings.epochs)
         return replace(settings, **changes, rollout_start=start, rollout_rate=_TEACHER_ROLLOUT_RATE)
     warmup = int(_STUDENT_WARMUP * settings.epochs)
-    mixed = role == "distilled" and name in _MIXED
-    return replace(settings, **changes, rollout_warmup=warmup, learning_rate=_STUDENT_RATE, mixed_days=mixed)
+    return replace(settings, **changes, rollout_warmup=warmup, learning_rate=_STUDENT_RATE)
 
 
 def student_rate(name: str) -> float:

@@ -13,7 +13,7 @@ ScheduleName = Literal["step", "cosine"]
 ErrorName = Literal["squared", "absolute"]
 
 # Added after networks had been cached and results stored: their usual values are left out of what names a training.
-_LATER = ("optimizer", "schedule", "error", "rollout_start", "rollout_warmup", "rollout_rate", "average", "mixed_days")
+_LATER = ("optimizer", "schedule", "error", "rollout_start", "rollout_warmup", "rollout_rate", "average")
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,6 @@ class FitSettings:
             that are rolled out are drawn alone.
         average: decay of a moving average of the weights (:class:`kdsearch.training.averaging.WeightAverage`), which is
             then what is validated and kept; 0 keeps the weights themselves.
-        mixed_days: whether an epoch that would be several passes over the training days is one pass over them and over
-            mixtures of two (:mod:`kdsearch.data.mixed`), on which the target is what the teacher says. Of students that
-            follow one.
     """
 
     epochs: int = 50
@@ -63,7 +60,6 @@ class FitSettings:
     rollout_warmup: int = 0
     rollout_rate: float = 1.0
     average: float = 0.0
-    mixed_days: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lr_every", "rollout_steps", "run_length"):

@@ -6,12 +6,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kdsearch import command, train, tune
-from kdsearch.data.mixed import n_mixed
 from kdsearch.job.plan import check
 from kdsearch.job.settings import JobSettings
 from kdsearch.training.checkpoint import Checkpoint, save_checkpoint
@@ -69,25 +67,6 @@ def test_the_first_trials_have_the_rates_of_the_recipe(prune: float | None, rate
     for recipe, known in rates.items():
         plan = check(JobSettings(recipe=recipe, prune=prune), search=False)
         assert [point["learning_rate"] for point in plan.space.known] == known
-
-
-@pytest.mark.parametrize(
-    ("how", "mixed"),
-    [
-        ({"recipe": "best"}, True),
-        ({"recipe": "best", "loss": "rd_l2"}, True),
-        ({"recipe": "best", "loss": "skd"}, False),  # it follows no forecasts
-        ({"recipe": "best", "loss": "none"}, False),
-        ({"recipe": "best", "prune": 97.0}, False),
-        ({}, False),
-    ],
-)
-def test_who_follows_a_teacher_does_so_on_mixed_days_too(how: dict[str, Any], mixed: bool) -> None:
-    plan = check(JobSettings(**how), search=False)
-    assert plan.student.mixed_days is mixed
-    assert plan.protocol["student"].get("mixed_days", False) is mixed  # never compared with results without
-    assert not plan.alone.mixed_days
-    assert plan.search.identity.get("mixed days", 0) == (n_mixed(plan.dataset) if mixed else 0)
 
 
 @pytest.mark.long
