@@ -74,7 +74,9 @@ class Confirmed:
 
     @property
     def std(self) -> float:
-        """Deviation of the score over the seeds; 0 for a single one."""
+        """Deviation of the score over the seeds; 0 for a single one, NaN where one failed."""
+        if math.isnan(self.mean):
+            return math.nan  # which statistics.stdev does not take
         return statistics.stdev([run.score for run in self.runs]) if len(self.runs) > 1 else 0.0
 
 

@@ -39,6 +39,7 @@ def test_the_best_over_several_seeds_wins_and_nothing_is_trained_twice(tmp_path:
     assert [c.trial for c in found] == [3, 7, 5]  # a configuration with a failed seed comes last
     assert found[0].mean < found[1].mean
     assert math.isnan(found[2].mean)
+    assert math.isnan(found[2].std)
     assert found[2].runs[0].error == "diverged in epoch 1"
     assert sorted((n, run.seed) for n, run in heard) == [(n, s) for n in (3, 5, 7) for s in (0, 1)]
     best = found[0]
